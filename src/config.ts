@@ -1,0 +1,87 @@
+import { envSchema } from 'env-schema'
+import { Type, type Static } from 'typebox'
+
+/** The only reader of process.env, apart from Temporal's own settings (TEMPORAL_*), which @temporalio/envconfig reads. */
+
+const programSettings = Type.Object({
+  /** PostgreSQL of the saga log and, in one process, of the participants. */
+  DATABASE_URL: Type.String({ minLength: 1 }),
+  HOST: Type.String({ default: '127.0.0.1' }),
+  /** 0: any free port. */
+  PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65_535 }),
+  /** Host names, besides loopback and the bound address, under which the API may be called (comma separated). */
+  ALLOWED_HOSTS: Type.String({ default: '' }),
+  ALLOW_ANONYMOUS: Type.Optional(Type.String()),
+  /** Where Temporal's Web UI is, for links. */
+  TEMPORAL_UI_URL: Type.String({ default: 'http://127.0.0.1:8233' }),
+  FAILURE_INJECTION: Type.Optional(Type.Union([Type.Literal('on'), Type.Literal('off')])),
+  NODE_ENV: Type.Optional(Type.String()),
+  /** One try of one call, in ms. */
+  SAGA_STEP_TIMEOUT_MS: Type.Integer({ default: 5_000, minimum: 100, maximum: 600_000 }),
+  /** Unfinished single sagas at once; beyond it POST /saga answers 503. */
+  MAX_OPEN_SAGAS: Type.Integer({ default: 500, minimum: 1 }),
+  LOG_LEVEL: Type.String({ default: 'info' }),
+})
+
+const startSettings = Type.Object({
+  DATA_DIR: Type.String({ default: '.data' }),
+  PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65_535 }),
+  POSTGRES_PORT: Type.Integer({ default: 5433, minimum: 0, maximum: 65_535 }),
+  TEMPORAL_PORT: Type.Integer({ default: 7233, minimum: 0, maximum: 65_535 }),
+  TEMPORAL_UI_PORT: Type.Integer({ default: 8233, minimum: 0, maximum: 65_535 }),
+  /** A `temporal` binary to use instead of looking for one. */
+  TEMPORAL_CLI: Type.Optional(Type.String()),
+  HOST: Type.String({ default: '127.0.0.1' }),
+})
+
+export interface Config {
+  databaseUrl: string
+  host: string
+  port: number
+  allowedHosts: string[]
+  allowAnonymous: boolean
+  temporalUiUrl: string
+  /** Whether failures may be injected: the demo's switch, off where NODE_ENV is production. */
+  failureInjection: boolean
+  stepTimeoutMs: number
+  maxOpenSagas: number
+  logLevel: string
+}
+
+export type StartConfig = Static<typeof startSettings>
+
+/** Settings of the worker, the API and `npm run migrate`. Throws a ConfigError that names the variable at fault. */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const settings = read(programSettings, env)
+  return {
+    databaseUrl: settings.DATABASE_URL,
+    host: settings.HOST,
+    port: settings.PORT,
+    allowedHosts: settings.ALLOWED_HOSTS.split(',')
+      .map((host) => host.trim().toLowerCase())
+      .filter(Boolean),
+    allowAnonymous: settings.ALLOW_ANONYMOUS === '1',
+    temporalUiUrl: settings.TEMPORAL_UI_URL.replace(/\/$/, ''),
+    failureInjection: (settings.FAILURE_INJECTION ?? (settings.NODE_ENV === 'production' ? 'off' : 'on')) === 'on',
+    stepTimeoutMs: settings.SAGA_STEP_TIMEOUT_MS,
+    maxOpenSagas: settings.MAX_OPEN_SAGAS,
+    logLevel: settings.LOG_LEVEL,
+  }
+}
+
+/** Settings of `npm start`. Throws a ConfigError that names the variable at fault. */
+export function loadStartConfig(env: NodeJS.ProcessEnv = process.env): StartConfig {
+  return read(startSettings, env)
+}
+
+export class ConfigError extends Error {}
+
+function read<S extends Type.TObject>(schema: S, env: NodeJS.ProcessEnv): Static<S> {
+  // An empty variable counts as left out, as in a compose file's `${PORT:-}`.
+  const data = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  try {
+    return envSchema<Static<S>>({ schema: { ...schema }, data, env: false })
+  } catch (error) {
+    throw new ConfigError(`A setting in the environment is not right: ${(error as Error).message}`)
+  }
+}

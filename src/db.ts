@@ -1,0 +1,111 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+
+// Ids (int8) are counted up from 1 and stay far below 2^53.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number)
+
+export type Pool = pg.Pool
+export type Client = pg.PoolClient
+/** Anything that runs a statement: the pool itself, or a client inside a transaction. */
+export type Queryable = Pick<pg.Pool, 'query'>
+
+export interface PoolOptions {
+  /** Connections at most. */
+  max: number
+  /** Shown in pg_stat_activity. */
+  name: string
+  /** Server-side bounds in ms, by setting name, such as `lock_timeout`. */
+  bounds?: Record<string, number>
+  /** Told of connections that broke while idle; the pool replaces them. */
+  onError?: (error: Error) => void
+}
+
+/**
+ * A pool that survives its server: an idle or checked-out connection that breaks is an event, not the end of the
+ * process (node-postgres emits 'error' on both, and without a listener Node exits).
+ */
+export function makePool(databaseUrl: string, { max, name, bounds = {}, onError = () => {} }: PoolOptions): Pool {
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max,
+    application_name: name,
+    connectionTimeoutMillis: 4_000,
+    options: Object.entries(bounds)
+      .map(([setting, ms]) => `-c ${setting}=${ms}`)
+      .join(' '),
+  })
+  pool.on('error', onError)
+  pool.on('connect', (client) => client.on('error', onError))
+  return pool
+}
+
+/**
+ * Runs `work` in one READ COMMITTED transaction; any error rolls it back and is thrown on. Where the server is away it
+ * waits for it, `waitMs` at most (0: not at all), before the transaction begins; never once it has.
+ */
+export async function withTransaction<T>(
+  pool: Pool,
+  work: (tx: Client) => Promise<T>,
+  { waitMs = 0 }: { waitMs?: number } = {},
+): Promise<T> {
+  const client = await whileAway(waitMs, () => pool.connect())
+  let broken: Error | undefined
+  try {
+    await client.query('BEGIN')
+    const result = await work(client)
+    await client.query('COMMIT')
+    return result
+  } catch (error) {
+    await client.query('ROLLBACK').catch((rollbackError: Error) => (broken = rollbackError))
+    throw error
+  } finally {
+    client.release(broken)
+  }
+}
+
+/**
+ * Repeats `work` while it fails because PostgreSQL is away, `waitMs` at most; then the last error is thrown. Only for
+ * work that may be done twice: an answer can be lost after the commit.
+ */
+export async function whileAway<T>(waitMs: number, work: () => Promise<T>): Promise<T> {
+  const until = Date.now() + waitMs
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isDatabaseAway(error) || Date.now() + RETRY_MS > until) throw error
+      await sleep(RETRY_MS)
+    }
+  }
+}
+
+const RETRY_MS = 100
+
+const AWAY_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ETIMEDOUT',
+  '57P01', // admin shutdown
+  '57P02', // crash shutdown
+  '57P03', // cannot connect now: starting up or shutting down
+  '08000',
+  '08001',
+  '08003',
+  '08006',
+  '25006', // read-only: a standby that is not yet the primary
+  '53300', // too many connections
+])
+
+/** Whether the error says that PostgreSQL cannot be reached now (refused, restarting, connection lost). */
+export function isDatabaseAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if (error instanceof AggregateError && error.errors.some(isDatabaseAway)) return true
+  const code = (error as { code?: unknown }).code
+  if (typeof code === 'string' && AWAY_CODES.has(code)) return true
+  return /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i.test(
+    error.message,
+  )
+}

@@ -1,0 +1,106 @@
+import { existsSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { fastifySSE } from '@fastify/sse'
+import fastifyStatic from '@fastify/static'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { Config } from '../config.js'
+import type { Pool } from '../db.js'
+import type { SagaStarter } from '../saga/node/saga-starter.js'
+import type { SagaStore } from '../saga/node/saga-store.js'
+import { coercing, strict } from '../validation.js'
+import { guardHosts } from './guards.js'
+import { handleError, HttpProblem, send, toProblem } from './problem.js'
+import { eventRoutes } from './routes/events.js'
+import { failureRoutes } from './routes/failures.js'
+import { healthRoutes } from './routes/health.js'
+import { logRoutes } from './routes/logs.js'
+import { sagaRoutes } from './routes/sagas.js'
+import type { SagaFeed } from './saga-feed.js'
+import type { LinkOptions } from './saga-view.js'
+import type { TemporalHealth } from './temporal-health.js'
+
+/** What the routes work with. */
+export interface AppContext {
+  config: Config
+  pool: Pool
+  store: SagaStore
+  starter: SagaStarter
+  feed: SagaFeed
+  temporalHealth: TemporalHealth
+  links: LinkOptions
+}
+
+const webRoot = fileURLToPath(new URL('../../web/dist', import.meta.url))
+
+/** The API and the web page, not yet listening. */
+export async function makeApp(context: AppContext, logger: FastifyBaseLogger): Promise<FastifyInstance> {
+  const app = fastify({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: 64 * 1024,
+    // A request must have come in whole within 30 s; an answer may wait 60 s and a stream has its heartbeat.
+    requestTimeout: 30_000,
+    connectionTimeout: 90_000,
+    keepAliveTimeout: 10_000,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 2_048 },
+    frameworkErrors: (error, request, reply) => void handleError(error, request, reply),
+    clientErrorHandler,
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  app.setValidatorCompiler(({ schema, httpPart }) =>
+    (httpPart === 'querystring' ? coercing : strict).compile(schema as object),
+  )
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+  app.setErrorHandler(handleError)
+  refuseWrongMethods(app)
+  guardHosts(app, context.config)
+  // Only JSON: a form of a foreign page can't send that.
+  app.removeContentTypeParser('text/plain')
+
+  await app.register(fastifySSE, { heartbeatInterval: 15_000 })
+  await app.register(sagaRoutes(context))
+  await app.register(eventRoutes(context))
+  await app.register(logRoutes(context))
+  await app.register(failureRoutes(context))
+  await app.register(healthRoutes(context))
+  if (existsSync(webRoot)) await app.register(fastifyStatic, { root: webRoot, wildcard: false, dotfiles: 'ignore' })
+  return app
+}
+
+/** 404 where nothing is, 405 with Allow where another method is. */
+function refuseWrongMethods(app: FastifyInstance): void {
+  const routes: { methods: string[]; pattern: RegExp }[] = []
+  app.addHook('onRoute', ({ url, method }) => {
+    const source = url
+      .split('/')
+      .map((part) => (part.startsWith(':') ? '[^/]+' : part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')))
+      .join('/')
+    routes.push({ methods: [method].flat(), pattern: new RegExp(`^${source}$`) })
+  })
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?')[0] ?? ''
+    const allowed = new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods))
+    if (allowed.size === 0) return send(reply, new HttpProblem(404, `There is nothing at ${path.slice(0, 200)}.`))
+    const allow = [...allowed].join(', ')
+    return send(reply, new HttpProblem(405, `${request.method} is not possible here; ${allow} is.`, { headers: { allow } }))
+  })
+}
+
+/** Requests that are broken before they are requests. */
+function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const [status, detail] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'The headers are too large.']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'The request did not come in whole in time.']
+        : [400, 'The request is not valid HTTP.']
+  const problem = toProblem(status as number, detail as string)
+  const body = JSON.stringify(problem)
+  socket.end(
+    `HTTP/1.1 ${problem.status} ${problem.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  )
+}

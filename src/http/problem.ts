@@ -1,0 +1,65 @@
+import { STATUS_CODES } from 'node:http'
+import type { ErrorObject } from 'ajv'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { isDatabaseAway } from '../db.js'
+import type { InputProblem } from '../saga/errors.js'
+import { toProblems } from '../validation.js'
+import type { Problem } from './schemas/common.js'
+
+/** An error that a route answers with. */
+export class HttpProblem extends Error {
+  constructor(
+    readonly status: number,
+    detail: string,
+    readonly extra: { errors?: InputProblem[]; headers?: Record<string, string> } = {},
+  ) {
+    super(detail)
+  }
+}
+
+export const problems = {
+  unknownSaga: (id: string) => new HttpProblem(404, `There is no saga ${id}.`),
+  away: (what: string) => new HttpProblem(503, `${what} is away. Nothing was written; try again.`, { headers: { 'retry-after': '2' } }),
+}
+
+export function toProblem(status: number, detail: string, errors?: InputProblem[]): Problem {
+  return { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, detail, ...(errors && { errors }) }
+}
+
+/** The only place that turns errors into HTTP. What went wrong inside stays in the process log. */
+export function handleError(error: FastifyError | HttpProblem, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return send(reply, explain(error, request))
+}
+
+export function send(reply: FastifyReply, { status, message, extra }: HttpProblem): FastifyReply {
+  return reply
+    .code(status)
+    .headers(extra.headers ?? {})
+    .type('application/problem+json')
+    .send(toProblem(status, message, extra.errors))
+}
+
+const details: Record<string, string> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'Send the body as application/json.',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'The body is empty; send a JSON object.',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'The body is too large.',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'The body is not as long as Content-Length says.',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'The body is not valid JSON.',
+  FST_ERR_BAD_URL: 'The URL is not valid.',
+  FST_ERR_MAX_PARAM_LENGTH: 'A part of the URL is too long.',
+}
+
+function explain(error: FastifyError | HttpProblem, request: FastifyRequest): HttpProblem {
+  if (error instanceof HttpProblem) return error
+  if (error.validation) {
+    const place = error.validationContext ?? 'body'
+    const errors = toProblems(error.validation as unknown as ErrorObject[])
+    const first = errors[0] ? `${errors[0].path.slice(1) || place} ${errors[0].message}` : 'see errors'
+    return new HttpProblem(400, `The ${place} is not right: ${first}.`, { errors })
+  }
+  if (isDatabaseAway(error)) return problems.away('PostgreSQL')
+  const status = error.statusCode ?? 500
+  if (status < 500) return new HttpProblem(status, details[error.code] ?? 'The request is not right.')
+  request.log.error({ err: error }, 'A request failed')
+  return new HttpProblem(500, 'Something went wrong on this side; the log has it. Trying again with the same Idempotency-Key is safe.')
+}

@@ -1,0 +1,48 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { SSEMessage } from '@fastify/sse'
+import { followLog } from '../../saga/node/saga-log.js'
+import type { AppContext } from '../app.js'
+import { problems } from '../problem.js'
+import { Changes } from '../saga-feed.js'
+import { isEnded, toSaga } from '../saga-view.js'
+import { SagaParams } from '../schemas/common.js'
+
+/** GET /saga/{id}/events: log rows and changes of a saga as server-sent events, until it has ended. */
+export const eventRoutes =
+  ({ pool, store, feed, links }: AppContext): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get('/saga/:id/events', { schema: { params: SagaParams }, sse: 'only' }, async (request, reply) => {
+      const { id } = request.params
+      if (!(await store.get(id))) throw problems.unknownSaga(id)
+      const gone = new AbortController()
+      reply.sse.onClose(() => gone.abort())
+      const lastEventId = Number(reply.sse.lastEventId)
+      await reply.sse.send(sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone.signal))
+    })
+
+    /** Behind every change: the log rows that are new, then the saga where its answer differs from the last one sent. */
+    async function* sagaEvents(sagaId: string, afterId: number, signal: AbortSignal): AsyncGenerator<SSEMessage> {
+      const changes = new Changes(feed, sagaId)
+      let sent = ''
+      try {
+        while (!signal.aborted) {
+          // The saga before its log: rows written between the two are sent early, never missed behind the end.
+          const record = await store.get(sagaId)
+          if (!record) return
+          for (const row of await followLog(pool, { sagaId, afterId })) {
+            afterId = row.id
+            yield { id: String(row.id), event: 'log', data: row }
+          }
+          const saga = toSaga(record, links)
+          if (JSON.stringify(saga) !== sent) {
+            sent = JSON.stringify(saga)
+            yield { event: 'status', data: saga }
+          }
+          if (isEnded(record)) return
+          await changes.next(signal)
+        }
+      } finally {
+        changes.close()
+      }
+    }
+  }

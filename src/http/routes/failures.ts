@@ -1,0 +1,28 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { completeFailures, type Failures as Complete } from '../../saga/failure.js'
+import { readFailures, replaceFailures } from '../../saga/node/failure-injection.js'
+import type { AppContext } from '../app.js'
+import { HttpProblem } from '../problem.js'
+import { Failures } from '../schemas/failure.js'
+
+const none = { mode: 'none', when: 'before', kind: 'error', on: 'invoke' } as const
+
+/** GET and PUT /failures: what is injected into sagas without failures of their own. */
+export const failureRoutes =
+  ({ config, pool }: AppContext): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get('/failures', async () => (config.failureInjection ? inForce(await readFailures(pool)) : inForce({})))
+
+    app.put('/failures', { schema: { body: Failures } }, async (request) => {
+      if (!config.failureInjection) throw new HttpProblem(403, 'Failure injection is off here (FAILURE_INJECTION).')
+      const failures = completeFailures(request.body)
+      await replaceFailures(pool, failures)
+      return inForce(failures)
+    })
+  }
+
+/** Every service by name; a single failure stands alone, as it would be put. */
+function inForce(failures: Complete) {
+  const shown = (list: Complete[string] = []) => (list.length > 1 ? list : (list[0] ?? none))
+  return { A: shown(failures['A']), B: shown(failures['B']), C: shown(failures['C']) }
+}

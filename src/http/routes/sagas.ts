@@ -1,0 +1,131 @@
+import { randomUUID } from 'node:crypto'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { SagaRecord } from '../../saga/node/saga-record.js'
+import type { SagaType } from '../../saga/node/saga-type.js'
+import type { Json } from '../../saga/types.js'
+import { createUserSaga } from '../../workflows/create-user.js'
+import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
+import type { AppContext } from '../app.js'
+import { HttpProblem, problems } from '../problem.js'
+import { readUntil } from '../saga-feed.js'
+import { isEnded, toAccepted, toSaga } from '../saga-view.js'
+import { SagaParams } from '../schemas/common.js'
+import { CancelRequest, CreateUserRequest, StartHeaders, StartQuery } from '../schemas/saga.js'
+
+/** POST /saga, GET /saga/{id}, POST /saga/{id}/cancel. */
+export const sagaRoutes =
+  ({ config, store, starter, feed, temporalHealth, links }: AppContext): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.post(
+      '/saga',
+      {
+        schema: { body: CreateUserRequest, querystring: StartQuery, headers: StartHeaders },
+        bodyLimit: 64 * 1024,
+        preValidation: async (request) => {
+          request.body = trimmed(request.body)
+        },
+      },
+      async (request, reply) => {
+        if (request.body.failures && !config.failureInjection) {
+          throw new HttpProblem(403, 'Failure injection is off here; leave `failures` out.')
+        }
+        const record = await accept(request.body, request.headers['idempotency-key'])
+        const replayed = record.replayed
+        if (replayed) reply.header('idempotent-replayed', 'true')
+
+        const preferred = waitPreference(request.headers.prefer)
+        const waitSeconds = request.query.wait ?? preferred ?? 0
+        if (request.query.wait === undefined && preferred !== undefined) reply.header('preference-applied', `wait=${preferred}`)
+        const decided = request.query.until === 'decided'
+        const isEnough = (saga: SagaRecord) =>
+          isEnded(saga) || saga.status === 'NEEDS_ATTENTION' || (decided && saga.fate !== 'open')
+        const saga = waitSeconds === 0 ? record.saga : await wait(record.saga, waitSeconds, isEnough, reply.raw)
+
+        reply.header('location', `/saga/${saga.sagaId}`)
+        if (waitSeconds > 0 && isEnough(saga)) return reply.code(200).send(toSaga(saga, links))
+        return reply.code(202).send(toAccepted(saga, links))
+      },
+    )
+
+    /** The row first, then Temporal: once it is committed the saga runs, if not by this call then by the sweep. */
+    async function accept(body: Request, idempotencyKey: string | undefined) {
+      if (temporalHealth.isAway) throw problems.away('Temporal')
+      const parsed = createUser.parse(body)
+      if ('problems' in parsed) throw new HttpProblem(400, 'The body is not right.', { errors: parsed.problems })
+      const answer = await store.writeIntent({
+        sagaId: randomUUID(),
+        saga: createUser as unknown as SagaType<Json>,
+        steps: createUserSaga.steps,
+        ...parsed,
+        idempotencyKey,
+        maxOpen: config.maxOpenSagas,
+      })
+      if (answer.kind === 'mismatch') {
+        throw new HttpProblem(422, 'This Idempotency-Key belongs to a saga with another body. Use a new key for a new saga.')
+      }
+      if (answer.kind === 'full') {
+        throw new HttpProblem(503, `${config.maxOpenSagas} sagas are unfinished; nothing was written. Try again later.`, {
+          headers: { 'retry-after': '5' },
+        })
+      }
+      const { record: saga } = answer
+      if (saga.firstRunId === null && saga.fate === 'open') {
+        await starter.start(saga).catch((error: Error) => {
+          app.log.warn({ sagaId: saga.sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
+        })
+      }
+      return { saga, replayed: answer.kind === 'replayed' }
+    }
+
+    /** Waits by PostgreSQL's announcements alone; a caller who has gone waits no longer. */
+    async function wait(
+      saga: SagaRecord,
+      seconds: number,
+      enough: (saga: SagaRecord) => boolean,
+      connection: NodeJS.EventEmitter,
+    ): Promise<SagaRecord> {
+      const gone = new AbortController()
+      connection.once('close', () => gone.abort())
+      const read = async () => (await store.get(saga.sagaId)) ?? saga
+      return readUntil(feed, saga.sagaId, { read, enough, waitMs: seconds * 1_000, signal: gone.signal })
+    }
+
+    app.get('/saga/:id', { schema: { params: SagaParams } }, async (request) => {
+      const record = await store.get(request.params.id)
+      if (!record) throw problems.unknownSaga(request.params.id)
+      return toSaga(record, links)
+    })
+
+    app.post(
+      '/saga/:id/cancel',
+      {
+        schema: { params: SagaParams, body: CancelRequest },
+        preValidation: async (request) => {
+          request.body = trimmed(request.body)
+        },
+      },
+      async (request, reply) => {
+        const { id } = request.params
+        const { reason, actor = 'anonymous' } = request.body
+        if (temporalHealth.isAway) throw problems.away('Temporal')
+        const record = await store.requestCancel(id, { reason, actor })
+        if (!record) throw problems.unknownSaga(id)
+        if (isEnded(record)) throw new HttpProblem(409, `Saga ${id} has ended as ${record.status}; there is nothing to cancel.`)
+        if (record.fate === 'open') {
+          await starter.cancel(id).catch((error: Error) => {
+            app.log.warn({ sagaId: id, err: error }, 'Temporal did not take the cancel; the sweep will repeat it')
+          })
+        }
+        const now = (await store.get(id)) ?? record
+        return reply.code(202).header('location', `/saga/${encodeURIComponent(id)}`).send(toAccepted(now, links))
+      },
+    )
+  }
+
+/** The seconds of `Prefer: wait=…` (RFC 7240): more than 60 count as 60; nonsense, and `respond-async`, mean none. */
+function waitPreference(header: string | undefined): number | undefined {
+  const preferences = (header ?? '').split(',').map((preference) => preference.split(';')[0]?.trim().toLowerCase() ?? '')
+  if (preferences.includes('respond-async')) return undefined
+  const seconds = preferences.map((preference) => /^wait\s*=\s*"?(\d{1,9})"?$/.exec(preference)?.[1]).find((found) => found)
+  return seconds === undefined ? undefined : Math.min(60, Number(seconds))
+}

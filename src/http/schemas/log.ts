@@ -1,0 +1,28 @@
+import { Type, type Static } from 'typebox'
+
+export const LogRow = Type.Object({
+  id: Type.Integer(),
+  sagaId: Type.String(),
+  service: Type.String(),
+  status: Type.String(),
+  message: Type.String(),
+  attempt: Type.Union([Type.Integer(), Type.Null()]),
+  createdAt: Type.String(),
+})
+export type LogRow = Static<typeof LogRow>
+
+export const Logs = Type.Object({ logs: Type.Array(LogRow) })
+export type Logs = Static<typeof Logs>
+
+const word = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\p{Cc}\\p{Cs}]+$' })
+
+export const LogsQuery = Type.Object(
+  {
+    saga: Type.Optional(word),
+    service: Type.Optional(word),
+    status: Type.Optional(word),
+    limit: Type.Integer({ minimum: 1, maximum: 500, default: 50 }),
+    before: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Only rows with a smaller id.' })),
+  },
+  { additionalProperties: false },
+)

@@ -1,0 +1,89 @@
+import { Type, type Static } from 'typebox'
+import { VISIBLE_TEXT } from '../../text.js'
+import { CreateUserRequest } from '../../workflows/create-user-input.js'
+
+export { CreateUserRequest }
+
+const literals = <const T extends string[]>(...values: T) => Type.Enum(values)
+
+export const SagaStatus = literals(
+  'RUNNING',
+  'COMPLETED',
+  'COMPENSATING',
+  'COMPENSATED',
+  'PARTIALLY_COMPENSATED',
+  'NEEDS_ATTENTION',
+)
+export type SagaStatus = Static<typeof SagaStatus>
+
+const SagaError = Type.Object({ type: Type.String(), message: Type.String() })
+
+export const SagaLinks = Type.Object({
+  self: Type.String(),
+  logs: Type.String(),
+  events: Type.String(),
+  temporal: Type.String(),
+})
+
+/** One declared step. `unknown`: whether it took effect is not known. */
+export const SagaStep = Type.Object({
+  step: Type.String(),
+  service: Type.String(),
+  status: literals('pending', 'running', 'succeeded', 'failed', 'stuck'),
+  outcome: Type.Optional(literals('applied', 'rejected', 'unknown')),
+  attempts: Type.Integer(),
+  startedAt: Type.Optional(Type.String()),
+  endedAt: Type.Optional(Type.String()),
+  error: Type.Optional(SagaError),
+})
+export type SagaStep = Static<typeof SagaStep>
+
+export const SagaCompensation = Type.Object({
+  step: Type.String(),
+  status: literals('pending', 'running', 'done', 'empty', 'stuck', 'resolved', 'skipped'),
+  attempts: Type.Integer(),
+  error: Type.Optional(SagaError),
+})
+export type SagaCompensation = Static<typeof SagaCompensation>
+
+/** The whole saga. `payment` is masked. */
+export const Saga = Type.Object({
+  sagaId: Type.String(),
+  status: SagaStatus,
+  /** Empty where a saga was started elsewhere with input that is not right. */
+  input: Type.Partial(Type.Object({ username: Type.String(), address: Type.String(), payment: Type.String() })),
+  userId: Type.Optional(Type.Integer()),
+  failedStep: Type.Optional(Type.String()),
+  error: Type.Optional(SagaError),
+  startedAt: Type.String(),
+  endedAt: Type.Optional(Type.String()),
+  steps: Type.Array(SagaStep),
+  compensations: Type.Array(SagaCompensation),
+  links: SagaLinks,
+})
+export type Saga = Static<typeof Saga>
+
+/** The answer to a start that did not wait for the outcome, or did not get it in time. */
+export const SagaAccepted = Type.Object({ sagaId: Type.String(), status: SagaStatus, links: SagaLinks })
+export type SagaAccepted = Static<typeof SagaAccepted>
+
+export const StartQuery = Type.Object(
+  {
+    wait: Type.Optional(Type.Integer({ minimum: 0, maximum: 60, description: 'Seconds to wait for the outcome.' })),
+    until: Type.Optional(literals('ended', 'decided')),
+  },
+  { additionalProperties: false },
+)
+
+export const StartHeaders = Type.Object({
+  'idempotency-key': Type.Optional(Type.String({ pattern: '^[\\x21-\\x7e]{1,128}$' })),
+  prefer: Type.Optional(Type.String()),
+})
+
+export const CancelRequest = Type.Object(
+  {
+    reason: Type.String({ minLength: 1, maxLength: 500, pattern: VISIBLE_TEXT }),
+    actor: Type.Optional(Type.String({ minLength: 1, maxLength: 100, pattern: VISIBLE_TEXT })),
+  },
+  { additionalProperties: false },
+)

@@ -1,0 +1,43 @@
+import { readdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { runner } from 'node-pg-migrate'
+import type { Queryable } from './db.js'
+
+const directory = fileURLToPath(new URL('../sql', import.meta.url))
+
+/**
+ * Brings the database up to date, and returns the names of what was applied. Any number of processes may call it at
+ * once: the later ones wait on an advisory lock and find nothing to do. All new files apply in one transaction, or none.
+ */
+export async function migrate(databaseUrl: string): Promise<string[]> {
+  const applied = await runner({
+    databaseUrl,
+    dir: directory,
+    direction: 'up',
+    migrationsTable: 'schema_migration',
+    advisoryLockMode: 'wait',
+    singleTransaction: true,
+    log: () => {},
+  })
+  return applied.map((migration) => migration.name)
+}
+
+/** Throws a SchemaError that names the remedy where the database lacks a migration of this version. */
+export async function requireCurrentSchema(db: Queryable): Promise<void> {
+  const wanted = readdirSync(directory)
+    .filter((file) => file.endsWith('.sql'))
+    .map((file) => basename(file, '.sql'))
+  const { rows: tables } = await db.query(`SELECT to_regclass('schema_migration') AS name`)
+  const { rows } = tables[0].name ? await db.query('SELECT name FROM schema_migration') : { rows: [] }
+  const present = new Set(rows.map((row: { name: string }) => row.name))
+  const missing = wanted.filter((name) => !present.has(name))
+  if (missing.length > 0) {
+    throw new SchemaError(
+      `The database lacks ${missing.length} of ${wanted.length} migrations (the first is ${join('sql', `${missing[0]}.sql`)}). ` +
+        'Run `npm run migrate` with this DATABASE_URL, then start again.',
+    )
+  }
+}
+
+export class SchemaError extends Error {}

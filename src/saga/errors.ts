@@ -1,0 +1,86 @@
+import { ActivityFailure, ApplicationFailure, TimeoutFailure, rootCause } from '@temporalio/common'
+import type { Ending, SagaError } from './types.js'
+
+/** Failure types on the wire, by who must act next. Made by the factories below, never by subclassing. */
+export const FailureType = {
+  /** The service said no: nobody tries again, the saga rolls back. */
+  Rejected: 'Rejected',
+  /** No call was made, for something was away: try again. */
+  Unavailable: 'Unavailable',
+  /** A call was made and its effect is not known: try again through the barrier, or compensate. */
+  OutcomeUnknown: 'OutcomeUnknown',
+  /** A call came after its own compensation: nothing was done, and nothing will be. */
+  LateInvoke: 'LateInvoke',
+  /** The input of a saga is not right: nothing ran. */
+  InvalidInput: 'InvalidInput',
+  /** The id belongs to another saga. */
+  SagaIdTaken: 'SagaIdTaken',
+  /** The saga has ended, everything it did is undone. */
+  SagaCompensated: 'SagaCompensated',
+  /** Somebody cancelled the saga. */
+  Cancelled: 'Cancelled',
+} as const
+export type FailureType = (typeof FailureType)[keyof typeof FailureType]
+
+export interface InputProblem {
+  /** Where, as a JSON pointer such as "/username". */
+  path: string
+  message: string
+}
+
+/** A participant's refusal for business reasons. Kept by the barrier, never retried, never taken back by a later "ok". */
+export function rejected(message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type: FailureType.Rejected, message, nonRetryable: true })
+}
+
+export function unavailable(message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type: FailureType.Unavailable, message })
+}
+
+export function outcomeUnknown(message: string, { nonRetryable = false } = {}): ApplicationFailure {
+  return ApplicationFailure.create({ type: FailureType.OutcomeUnknown, message, nonRetryable })
+}
+
+export function lateInvoke(call: { sagaId: string; step: string }): ApplicationFailure {
+  const message = `${call.step} of saga ${call.sagaId} has been compensated already, so this call changed nothing`
+  return ApplicationFailure.create({ type: FailureType.LateInvoke, message, nonRetryable: true })
+}
+
+export function invalidInput(problems: InputProblem[]): ApplicationFailure {
+  const message = `The saga's input is not right: ${problems.map(({ path, message }) => `${path || 'input'} ${message}`).join('; ')}. Nothing ran; start it again, under another id, with the input put right.`
+  return ApplicationFailure.create({ type: FailureType.InvalidInput, message, nonRetryable: true, details: [problems] })
+}
+
+export function sagaIdTaken(sagaId: string, why: string): ApplicationFailure {
+  const message = `The id ${sagaId} is taken: ${why}. An id is used once; start again under another one.`
+  return ApplicationFailure.create({ type: FailureType.SagaIdTaken, message, nonRetryable: true })
+}
+
+/** The failure that closes a rolled back saga; its details are the whole account: cause and every compensation. */
+export function sagaCompensated(sagaId: string, ending: Ending & { fate: 'rolledBack' }): ApplicationFailure {
+  const { failedStep, error } = ending.cause
+  const why = failedStep ? `step ${failedStep} failed: ${error.type}: ${error.message}` : `${error.type}: ${error.message}`
+  return ApplicationFailure.create({
+    type: FailureType.SagaCompensated,
+    message: `Saga ${sagaId} was compensated: ${why}`,
+    nonRetryable: true,
+    details: [{ sagaId, failedStep, error, compensations: ending.compensations }],
+    ...(error.type === FailureType.Cancelled && {
+      cause: ApplicationFailure.create({ type: FailureType.Cancelled, message: error.message, nonRetryable: true }),
+    }),
+  })
+}
+
+export function isFailure(error: unknown, type: FailureType): error is ApplicationFailure {
+  return error instanceof ApplicationFailure && error.type === type
+}
+
+/** The participant's own failure inside what an activity call threw, put in words for people. */
+export function toSagaError(error: unknown): SagaError {
+  const inner = error instanceof ActivityFailure ? (error.cause ?? error) : error
+  if (inner instanceof ApplicationFailure) return { type: inner.type ?? 'Error', message: inner.message }
+  if (inner instanceof TimeoutFailure) {
+    return { type: FailureType.OutcomeUnknown, message: 'no answer in time: the process that made the call is gone' }
+  }
+  return { type: inner instanceof Error ? inner.name : 'Error', message: rootCause(inner) ?? String(inner) }
+}

@@ -1,0 +1,58 @@
+import type { Queryable } from '../../db.js'
+
+/** One row of the saga log, as people are shown it. `attempt` is null where the row is not an attempt. */
+export interface LogRow {
+  id: number
+  sagaId: string
+  service: string
+  status: string
+  message: string
+  attempt: number | null
+  createdAt: string
+}
+
+export interface LogFilter {
+  saga?: string | undefined
+  service?: string | undefined
+  status?: string | undefined
+  /** Only rows with a smaller id. */
+  before?: number | undefined
+  limit: number
+}
+
+const columns = `id, saga_id AS "sagaId", service, status, message, attempt, created_at AS "createdAt"`
+
+/** Newest first. */
+export async function listLog(db: Queryable, { saga, service, status, before, limit }: LogFilter): Promise<LogRow[]> {
+  const conditions: string[] = []
+  const values: unknown[] = []
+  const add = (condition: string, value: unknown) => {
+    if (value === undefined) return
+    values.push(value)
+    conditions.push(`${condition} $${values.length}`)
+  }
+  add('saga_id =', saga)
+  add('service =', service)
+  add('status =', status)
+  add('id <', before)
+  values.push(limit)
+  const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
+  const { rows } = await db.query(
+    `SELECT ${columns} FROM saga_log ${where} ORDER BY id DESC LIMIT $${values.length}`,
+    values,
+  )
+  return rows.map(toLogRow)
+}
+
+/** Oldest first, from behind `afterId`: ids of one saga rise in the order of their commits, so none is missed. */
+export async function followLog(db: Queryable, { sagaId, afterId }: { sagaId: string; afterId: number }): Promise<LogRow[]> {
+  const { rows } = await db.query(`SELECT ${columns} FROM saga_log WHERE saga_id = $1 AND id > $2 ORDER BY id`, [
+    sagaId,
+    afterId,
+  ])
+  return rows.map(toLogRow)
+}
+
+function toLogRow(row: Omit<LogRow, 'createdAt'> & { createdAt: Date }): LogRow {
+  return { ...row, createdAt: row.createdAt.toISOString() }
+}

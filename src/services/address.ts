@@ -1,0 +1,20 @@
+import type { Client } from '../db.js'
+import type { Participant } from '../saga/types.js'
+
+/** Service B: addresses. */
+export const address: Participant<{ userId: number; address: string }, { addressId: number }, Client> = {
+  name: 'address',
+
+  async invoke(tx, { sagaId, input: { userId, address } }) {
+    const { rows } = await tx.query('INSERT INTO table_b (user_id, address, saga_id) VALUES ($1, $2, $3) RETURNING id', [
+      userId,
+      address,
+      sagaId,
+    ])
+    return { addressId: rows[0].id }
+  },
+
+  async compensate(tx, { sagaId }) {
+    await tx.query('DELETE FROM table_b WHERE saga_id = $1', [sagaId])
+  },
+}

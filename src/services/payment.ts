@@ -1,0 +1,19 @@
+import type { Client } from '../db.js'
+import type { Participant } from '../saga/types.js'
+
+/** Service C: payment methods. */
+export const payment: Participant<{ userId: number; payment: string }, { paymentId: number }, Client> = {
+  name: 'payment',
+
+  async invoke(tx, { sagaId, input: { userId, payment } }) {
+    const { rows } = await tx.query(
+      'INSERT INTO table_c (user_id, payment_method, saga_id) VALUES ($1, $2, $3) RETURNING id',
+      [userId, payment, sagaId],
+    )
+    return { paymentId: rows[0].id }
+  },
+
+  async compensate(tx, { sagaId }) {
+    await tx.query('DELETE FROM table_c WHERE saga_id = $1', [sagaId])
+  },
+}

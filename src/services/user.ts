@@ -1,0 +1,16 @@
+import type { Client } from '../db.js'
+import type { Participant } from '../saga/types.js'
+
+/** Service A: users. */
+export const user: Participant<{ username: string }, { userId: number }, Client> = {
+  name: 'user',
+
+  async invoke(tx, { sagaId, input: { username } }) {
+    const { rows } = await tx.query('INSERT INTO table_a (username, saga_id) VALUES ($1, $2) RETURNING id', [username, sagaId])
+    return { userId: rows[0].id }
+  },
+
+  async compensate(tx, { sagaId }) {
+    await tx.query('DELETE FROM table_a WHERE saga_id = $1', [sagaId])
+  },
+}

@@ -1,0 +1,22 @@
+import closeWithGrace from 'close-with-grace'
+import { loadConfig } from './config.js'
+import { startWorker } from './run-worker.js'
+import { failProgram, makeLogger } from './program.js'
+import { connectTemporal, installTemporalRuntime } from './temporal.js'
+
+/** `npm run worker`: the worker alone, against DATABASE_URL and TEMPORAL_*. */
+try {
+  const config = loadConfig()
+  const logger = makeLogger(config)
+  installTemporalRuntime(logger)
+  const temporal = await connectTemporal()
+  const worker = await startWorker(config, temporal, logger)
+  logger.info({ temporal: temporal.address, namespace: temporal.namespace }, 'The worker is running')
+  closeWithGrace({ delay: 20_000, logger }, async () => {
+    await worker.stop()
+    await temporal.connection.close()
+  })
+  worker.done.catch(failProgram)
+} catch (error) {
+  failProgram(error)
+}

@@ -1,0 +1,62 @@
+import { Type, type Static } from 'typebox'
+import { completeFailures, failuresSchema, type Failures } from '../saga/failure.js'
+import type { InputProblem } from '../saga/errors.js'
+import { VISIBLE_TEXT } from '../text.js'
+import { makeCheck } from '../validation.js'
+
+const text = (maxLength: number, description: string) =>
+  Type.String({ minLength: 1, maxLength, pattern: VISIBLE_TEXT, description: `${description} 1–${maxLength} characters after trimming.` })
+
+/** What starts a createUserSaga, by any door: POST /saga, the temporal CLI, an SDK. Unknown fields are refused. */
+export const CreateUserRequest = Type.Object(
+  {
+    username: text(100, 'The user’s name.'),
+    address: text(500, 'Their postal address.'),
+    payment: text(100, 'Their payment method. Masked wherever it is shown.'),
+    failures: Type.Optional(failuresSchema(['A', 'B', 'C'])),
+  },
+  { additionalProperties: false },
+)
+export type CreateUserRequest = Static<typeof CreateUserRequest>
+
+/** What the saga's code works with. */
+export type CreateUser = Omit<CreateUserRequest, 'failures'>
+
+const check = makeCheck(CreateUserRequest)
+
+/** Trims the texts of a request; whatever else it is stays as it is, for the check to name. */
+export function trimmed<T>(request: T): T {
+  if (typeof request !== 'object' || request === null || Array.isArray(request)) return request
+  const trim = (value: unknown) => (typeof value === 'string' ? value.trim() : value)
+  return Object.fromEntries(Object.entries(request).map(([key, value]) => [key, trim(value)])) as T
+}
+
+/** The Node half of createUserSaga: reads its input, and says what of it people may see. */
+export const createUser = {
+  type: 'createUserSaga',
+
+  /** Reads a request of unknown shape: the input with its texts trimmed, or every problem it has. */
+  parse(request: unknown): { input: CreateUser; failures?: Failures } | { problems: InputProblem[] } {
+    const candidate = trimmed(request)
+    const problems = check(candidate)
+    if (problems.length > 0) return { problems }
+    const { failures, ...input } = candidate as CreateUserRequest
+    return failures ? { input, failures: completeFailures(failures) } : { input }
+  },
+
+  /** The input as every answer, log row and page shows it. */
+  view: ({ username, address, payment }: CreateUser) => ({ username, address, payment: mask(payment) }),
+
+  /** What a search by name finds. */
+  label: ({ username }: CreateUser) => username,
+
+  /** What must not stand in any message. */
+  secrets: ({ payment }: CreateUser) => [payment],
+}
+
+/** At most the last four characters, and never more than a quarter of them. */
+export function mask(secret: string): string {
+  const characters = [...secret]
+  const shown = Math.min(4, Math.floor(characters.length / 4))
+  return '****' + characters.slice(characters.length - shown).join('')
+}

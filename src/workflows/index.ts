@@ -1,0 +1,3 @@
+/** The workflow bundle: every workflow type that the worker serves, under the name it is exported by. */
+export { createUserSaga } from './create-user.js'
+export { sagaSweep } from '../saga/workflow/saga-sweep.js'
