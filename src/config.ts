@@ -24,14 +24,13 @@ const programSettings = Type.Object({
 })
 
 const startSettings = Type.Object({
-  DATA_DIR: Type.String({ default: '.data' }),
-  PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65_535 }),
-  POSTGRES_PORT: Type.Integer({ default: 5433, minimum: 0, maximum: 65_535 }),
-  TEMPORAL_PORT: Type.Integer({ default: 7233, minimum: 0, maximum: 65_535 }),
-  TEMPORAL_UI_PORT: Type.Integer({ default: 8233, minimum: 0, maximum: 65_535 }),
-  /** A `temporal` binary to use instead of looking for one. */
-  TEMPORAL_CLI: Type.Optional(Type.String()),
-  HOST: Type.String({ default: '127.0.0.1' }),
+  PORT: port(3000, 'of the web page and the API'),
+  POSTGRES_PORT: port(5433, 'of PostgreSQL'),
+  TEMPORAL_PORT: port(7233, 'of Temporal'),
+  TEMPORAL_UI_PORT: port(8233, "of Temporal's Web UI"),
+  HOST: Type.String({ default: '127.0.0.1', description: 'Address on which the API listens.' }),
+  DATA_DIR: Type.String({ default: '.data', description: 'Folder for data and logs, kept between runs.' }),
+  TEMPORAL_CLI: Type.Optional(Type.String({ description: 'A `temporal` binary to use instead of looking for one.' })),
 })
 
 export interface Config {
@@ -74,7 +73,34 @@ export function loadStartConfig(env: NodeJS.ProcessEnv = process.env): StartConf
   return read(startSettings, env)
 }
 
+/** The settings of `npm start`, with what they do and their defaults, for `--help`. */
+export function startHelp(): string {
+  const lines = Object.entries<Type.TSchema & { default?: string | number; description?: string }>(
+    startSettings.properties,
+  ).map(
+    ([name, { default: value, description }]) =>
+      `  ${name.padEnd(18)}${description}${value === undefined ? '' : ` Default: ${value}.`}`,
+  )
+  return [
+    'npm start: the whole system on this machine (PostgreSQL, Temporal, worker, API and web page).',
+    'Ctrl-C stops all of it. Settings, in the environment:',
+    '',
+    ...lines,
+    '',
+    'A port of 0 is any free one. The settings of the API and the worker (README) hold here too.',
+  ].join('\n')
+}
+
+/** The environment that programs started from here inherit. */
+export function inheritedEnvironment(): NodeJS.ProcessEnv {
+  return process.env
+}
+
 export class ConfigError extends Error {}
+
+function port(value: number, whose: string) {
+  return Type.Integer({ default: value, minimum: 0, maximum: 65_535, description: `Port ${whose}.` })
+}
 
 function read<S extends Type.TObject>(schema: S, env: NodeJS.ProcessEnv): Static<S> {
   // An empty variable counts as left out, as in a compose file's `${PORT:-}`.

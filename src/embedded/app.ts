@@ -4,7 +4,7 @@ import { makeLogger } from '../program.js'
 import { startApi } from '../run-api.js'
 import { startWorker } from '../run-worker.js'
 import { connectTemporal, installTemporalRuntime } from '../temporal.js'
-import { stopLeftovers } from './supervise.js'
+import { stopLeftovers } from './data-folder.js'
 
 /**
  * The child of `npm start`: API and worker in one process and over one connection, so that a saga's first workflow task
