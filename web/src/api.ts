@@ -1,0 +1,67 @@
+import type { Problem } from '../../src/http/schemas/common.js'
+import type { Failures } from '../../src/http/schemas/failure.js'
+import type { LogRow, Logs } from '../../src/http/schemas/log.js'
+import type { CreateUserRequest, Saga, SagaAccepted } from '../../src/http/schemas/saga.js'
+
+export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
+export type { CreateUserRequest, LogRow, Problem, Saga, SagaAccepted }
+export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
+
+/** The server answered, and said what is wrong. */
+export class ApiError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail)
+  }
+}
+
+/** No answer came: whether the call took effect is not known. */
+export class ServerAway extends Error {
+  constructor() {
+    super('The server does not answer.')
+  }
+}
+
+/** A lost answer is safe to ask for again with the same key: the API then starts no second saga. */
+export const startSaga = (body: CreateUserRequest, idempotencyKey: string): Promise<SagaAccepted> =>
+  post('/saga', body, { 'idempotency-key': idempotencyKey })
+
+export const cancelSaga = (sagaId: string, reason: string): Promise<SagaAccepted> =>
+  post(`${sagaPath(sagaId)}/cancel`, { reason })
+
+export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
+
+/** What is injected into sagas that bring no failures of their own. */
+export const getFailures = (): Promise<Required<Failures>> => call('/failures')
+
+/** What went wrong, for people. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** The newest rows of all sagas, newest first. */
+export const getLogs = async (): Promise<LogRow[]> => (await call<Logs>('/logs')).logs
+
+/** Log rows and changes of a saga as they happen; it reconnects by itself until it is closed. */
+export const sagaEvents = (sagaId: string): EventSource => new EventSource(`${sagaPath(sagaId)}/events`)
+
+const sagaPath = (sagaId: string) => `/saga/${encodeURIComponent(sagaId)}`
+
+const post = <T>(path: string, body: object, headers: Record<string, string> = {}): Promise<T> =>
+  call(path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  })
+
+async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(10_000) }).catch(() => {
+    throw new ServerAway()
+  })
+  const answer = await response.json().catch(() => undefined)
+  if (response.ok && answer !== undefined) return answer
+  // Without a problem in JSON it was something between here and the API that answered, such as a proxy.
+  if (!isProblem(answer)) throw new ServerAway()
+  throw new ApiError(answer)
+}
+
+function isProblem(answer: unknown): answer is Problem {
+  return typeof answer === 'object' && answer !== null && 'detail' in answer
+}
