@@ -109,8 +109,12 @@ export class Changes {
   async next(signal: AbortSignal): Promise<void> {
     if (!this.#changed && !signal.aborted) {
       await new Promise<void>((resolve) => {
-        this.#resolve = resolve
-        signal.addEventListener('abort', () => resolve(), { once: true })
+        const done = () => {
+          signal.removeEventListener('abort', done)
+          resolve()
+        }
+        this.#resolve = done
+        signal.addEventListener('abort', done)
       })
     }
     this.#changed = false

@@ -4,7 +4,7 @@ import { CreateUserRequest } from '../../workflows/create-user-input.js'
 
 export { CreateUserRequest }
 
-const literals = <const T extends string[]>(...values: T) => Type.Enum(values)
+const literals = <T extends string>(...values: T[]) => Type.Enum(values)
 
 export const SagaStatus = literals(
   'RUNNING',
