@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import { Pool, types, type PoolClient } from 'pg'
 
 // Ids (int8) are counted up from 1 and stay far below 2^53.
-pg.types.setTypeParser(pg.types.builtins.INT8, Number)
+types.setTypeParser(types.builtins.INT8, Number)
 
-export type Pool = pg.Pool
-export type Client = pg.PoolClient
+export type { Pool }
+export type Client = PoolClient
 /** Anything that runs a statement: the pool itself, or a client inside a transaction. */
-export type Queryable = Pick<pg.Pool, 'query'>
+export type Queryable = Pick<Pool, 'query'>
 
 export interface PoolOptions {
   /** Connections at most. */
@@ -25,7 +25,7 @@ export interface PoolOptions {
  * process (node-postgres emits 'error' on both, and without a listener Node exits).
  */
 export function makePool(databaseUrl: string, { max, name, bounds = {}, onError = () => {} }: PoolOptions): Pool {
-  const pool = new pg.Pool({
+  const pool = new Pool({
     connectionString: databaseUrl,
     max,
     application_name: name,

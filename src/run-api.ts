@@ -51,7 +51,9 @@ export async function startApi(config: Config, temporal: Temporal, logger: Logge
   } catch (error) {
     await release()
     if ((error as { code?: string }).code === 'EADDRINUSE') {
-      throw new Error(`Port ${config.port} is in use; PORT moves the API to another one (0: any free one).`)
+      throw new Error(`Port ${config.port} is in use; PORT moves the API to another one (0: any free one).`, {
+        cause: error,
+      })
     }
     throw error
   }

@@ -51,10 +51,15 @@ export async function startWorker(config: Config, temporal: Temporal, logger: Lo
     })
     const sweeping = new AbortController()
     void keepSweepRunning(temporal.client, TASK_QUEUE, logger, sweeping.signal)
-    const done = worker.run().finally(async () => {
-      sweeping.abort()
-      await closePools()
-    })
+    const run = async () => {
+      try {
+        await worker.run()
+      } finally {
+        sweeping.abort()
+        await closePools()
+      }
+    }
+    const done = run()
     return {
       done,
       async stop() {

@@ -20,10 +20,10 @@ export interface Temporal {
 /**
  * Connects by the standard settings: TEMPORAL_* in the environment and temporal.toml profiles. The connection is the
  * worker's own kind, so that an API in the worker's process starts sagas eagerly. Throws with the address where nobody
- * answers within 10 s.
+ * answers within 10 s. `disableFile` leaves temporal.toml unread: its profile may hold the keys of another server.
  */
-export async function connectTemporal(): Promise<Temporal> {
-  const { connectionOptions, namespace = 'default' } = loadClientConnectConfig()
+export async function connectTemporal({ disableFile = false } = {}): Promise<Temporal> {
+  const { connectionOptions, namespace = 'default' } = loadClientConnectConfig({ disableFile })
   const address = connectionOptions.address ?? '127.0.0.1:7233'
   try {
     const connection = await NativeConnection.connect({ ...connectionOptions, address })
@@ -31,6 +31,7 @@ export async function connectTemporal(): Promise<Temporal> {
   } catch (error) {
     throw new Error(
       `Temporal does not answer at ${address}. Start it (npm start brings one along) or set TEMPORAL_ADDRESS. (${(error as Error).message})`,
+      { cause: error },
     )
   }
 }

@@ -38,7 +38,10 @@ function toProblem({ keyword, instancePath, params, message = 'is not right', da
     case 'pattern':
       return {
         path: instancePath,
-        message: data === '' ? 'must not be empty' : 'must hold visible characters and no control characters or broken Unicode',
+        message:
+          data === ''
+            ? 'must not be empty'
+            : 'must hold visible characters and no control characters or broken Unicode',
       }
     case 'maxLength':
       return { path: instancePath, message: `must have at most ${params['limit']} characters` }

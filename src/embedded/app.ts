@@ -36,7 +36,7 @@ try {
   const config = loadConfig()
   const logger = makeLogger(config)
   installTemporalRuntime(logger)
-  const temporal = await connectTemporal()
+  const temporal = await connectTemporal({ disableFile: true })
   const worker = await startWorker(config, temporal, logger)
   stop = async () => {
     await worker.stop()
@@ -48,15 +48,13 @@ try {
     await worker.stop()
     await temporal.connection.close()
   }
-  worker.done.then(
-    () => {},
-    (error: Error) => {
-      logger.fatal({ err: error }, 'The worker broke')
-      process.exit(1)
-    },
-  )
+  worker.done.catch((error: Error) => {
+    logger.fatal({ err: error }, 'The worker broke')
+    process.exit(1)
+  })
   while (!(await api.temporalHealth.hasPollers())) await sleep(50)
   process.send?.({ type: 'ready', url: api.url })
 } catch (error) {
+  console.error(error)
   process.send?.({ type: 'failed', message: (error as Error).message }, () => process.exit(1))
 }

@@ -161,5 +161,3 @@ async function stopEarlierRun(dataDir: string, output: Output): Promise<void> {
   output.note(`An earlier run was killed; stopping what it left: ${left.map(({ part }) => NAMES[part]).join(', ')}.`)
   await stopParts(dataDir)
 }
-
-export { stopLeftovers } from './data-folder.js'

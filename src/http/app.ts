@@ -85,20 +85,23 @@ function refuseWrongMethods(app: FastifyInstance): void {
     const allowed = new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods))
     if (allowed.size === 0) return send(reply, new HttpProblem(404, `There is nothing at ${path.slice(0, 200)}.`))
     const allow = [...allowed].join(', ')
-    return send(reply, new HttpProblem(405, `${request.method} is not possible here; ${allow} is.`, { headers: { allow } }))
+    return send(
+      reply,
+      new HttpProblem(405, `${request.method} is not possible here; ${allow} is.`, { headers: { allow } }),
+    )
   })
 }
 
 /** Requests that are broken before they are requests. */
 function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
-  const [status, detail] =
+  const [status, detail]: [number, string] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? [431, 'The headers are too large.']
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? [408, 'The request did not come in whole in time.']
         : [400, 'The request is not valid HTTP.']
-  const problem = toProblem(status as number, detail as string)
+  const problem = toProblem(status, detail)
   const body = JSON.stringify(problem)
   socket.end(
     `HTTP/1.1 ${problem.status} ${problem.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,

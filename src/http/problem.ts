@@ -19,7 +19,8 @@ export class HttpProblem extends Error {
 
 export const problems = {
   unknownSaga: (id: string) => new HttpProblem(404, `There is no saga ${id}.`),
-  away: (what: string) => new HttpProblem(503, `${what} is away. Nothing was written; try again.`, { headers: { 'retry-after': '2' } }),
+  away: (what: string) =>
+    new HttpProblem(503, `${what} is away. Nothing was written; try again.`, { headers: { 'retry-after': '2' } }),
 }
 
 export function toProblem(status: number, detail: string, errors?: InputProblem[]): Problem {
@@ -27,7 +28,11 @@ export function toProblem(status: number, detail: string, errors?: InputProblem[
 }
 
 /** The only place that turns errors into HTTP. What went wrong inside stays in the process log. */
-export function handleError(error: FastifyError | HttpProblem, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+export function handleError(
+  error: FastifyError | HttpProblem,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
   return send(reply, explain(error, request))
 }
 
@@ -53,7 +58,7 @@ function explain(error: FastifyError | HttpProblem, request: FastifyRequest): Ht
   if (error instanceof HttpProblem) return error
   if (error.validation) {
     const place = error.validationContext ?? 'body'
-    const errors = toProblems(error.validation as unknown as ErrorObject[])
+    const errors = toProblems(error.validation as ErrorObject[])
     const first = errors[0] ? `${errors[0].path.slice(1) || place} ${errors[0].message}` : 'see errors'
     return new HttpProblem(400, `The ${place} is not right: ${first}.`, { errors })
   }
@@ -61,5 +66,8 @@ function explain(error: FastifyError | HttpProblem, request: FastifyRequest): Ht
   const status = error.statusCode ?? 500
   if (status < 500) return new HttpProblem(status, details[error.code] ?? 'The request is not right.')
   request.log.error({ err: error }, 'A request failed')
-  return new HttpProblem(500, 'Something went wrong on this side; the log has it. Trying again with the same Idempotency-Key is safe.')
+  return new HttpProblem(
+    500,
+    'Something went wrong on this side; the log has it. Trying again with the same Idempotency-Key is safe.',
+  )
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import { Client } from 'pg'
 import type { Logger } from 'pino'
 import { CHANGES } from '../saga/node/saga-store.js'
 
@@ -10,7 +10,7 @@ import { CHANGES } from '../saga/node/saga-store.js'
 export class SagaFeed {
   readonly #wakers = new Map<string, Set<() => void>>()
   readonly #stopping = new AbortController()
-  #client: pg.Client | undefined
+  #client: Client | undefined
 
   constructor(
     private readonly databaseUrl: string,
@@ -39,7 +39,7 @@ export class SagaFeed {
   }
 
   async #listen(): Promise<void> {
-    const client = new pg.Client({
+    const client = new Client({
       connectionString: this.databaseUrl,
       application_name: 'saga-feed',
       connectionTimeoutMillis: 4_000,
@@ -73,11 +73,18 @@ export class SagaFeed {
   }
 }
 
+interface ReadUntil<T> {
+  read: () => Promise<T>
+  enough: (value: T) => boolean
+  waitMs: number
+  signal: AbortSignal
+}
+
 /** Reads `read` now and again after every change of the saga, until `enough`, the time or `signal` is up; the last reading. */
 export async function readUntil<T>(
   feed: SagaFeed,
   sagaId: string,
-  { read, enough, waitMs, signal }: { read(): Promise<T>; enough(value: T): boolean; waitMs: number; signal: AbortSignal },
+  { read, enough, waitMs, signal }: ReadUntil<T>,
 ): Promise<T> {
   const changes = new Changes(feed, sagaId)
   const until = AbortSignal.any([signal, AbortSignal.timeout(waitMs)])

@@ -59,7 +59,9 @@ export function sagaIdTaken(sagaId: string, why: string): ApplicationFailure {
 /** The failure that closes a rolled back saga; its details are the whole account: cause and every compensation. */
 export function sagaCompensated(sagaId: string, ending: Ending & { fate: 'rolledBack' }): ApplicationFailure {
   const { failedStep, error } = ending.cause
-  const why = failedStep ? `step ${failedStep} failed: ${error.type}: ${error.message}` : `${error.type}: ${error.message}`
+  const why = failedStep
+    ? `step ${failedStep} failed: ${error.type}: ${error.message}`
+    : `${error.type}: ${error.message}`
   return ApplicationFailure.create({
     type: FailureType.SagaCompensated,
     message: `Saga ${sagaId} was compensated: ${why}`,

@@ -6,11 +6,10 @@ export const address: Participant<{ userId: number; address: string }, { address
   name: 'address',
 
   async invoke(tx, { sagaId, input: { userId, address } }) {
-    const { rows } = await tx.query('INSERT INTO table_b (user_id, address, saga_id) VALUES ($1, $2, $3) RETURNING id', [
-      userId,
-      address,
-      sagaId,
-    ])
+    const { rows } = await tx.query(
+      'INSERT INTO table_b (user_id, address, saga_id) VALUES ($1, $2, $3) RETURNING id',
+      [userId, address, sagaId],
+    )
     return { addressId: rows[0].id }
   },
 

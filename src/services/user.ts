@@ -6,7 +6,10 @@ export const user: Participant<{ username: string }, { userId: number }, Client>
   name: 'user',
 
   async invoke(tx, { sagaId, input: { username } }) {
-    const { rows } = await tx.query('INSERT INTO table_a (username, saga_id) VALUES ($1, $2) RETURNING id', [username, sagaId])
+    const { rows } = await tx.query('INSERT INTO table_a (username, saga_id) VALUES ($1, $2) RETURNING id', [
+      username,
+      sagaId,
+    ])
     return { userId: rows[0].id }
   },
 

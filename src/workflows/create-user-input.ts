@@ -5,7 +5,12 @@ import { VISIBLE_TEXT } from '../text.js'
 import { makeCheck } from '../validation.js'
 
 const text = (maxLength: number, description: string) =>
-  Type.String({ minLength: 1, maxLength, pattern: VISIBLE_TEXT, description: `${description} 1–${maxLength} characters after trimming.` })
+  Type.String({
+    minLength: 1,
+    maxLength,
+    pattern: VISIBLE_TEXT,
+    description: `${description} 1–${maxLength} characters after trimming.`,
+  })
 
 /** What starts a createUserSaga, by any door: POST /saga, the temporal CLI, an SDK. Unknown fields are refused. */
 export const CreateUserRequest = Type.Object(
@@ -56,7 +61,7 @@ export const createUser = {
 
 /** At most the last four characters, and never more than a quarter of them. */
 export function mask(secret: string): string {
-  const characters = [...secret]
+  const characters = Array.from(secret)
   const shown = Math.min(4, Math.floor(characters.length / 4))
   return '****' + characters.slice(characters.length - shown).join('')
 }

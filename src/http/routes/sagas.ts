@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { SagaRecord } from '../../saga/node/saga-record.js'
-import type { SagaType } from '../../saga/node/saga-type.js'
-import type { Json } from '../../saga/types.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
 import type { AppContext } from '../app.js'
@@ -35,7 +33,8 @@ export const sagaRoutes =
 
         const preferred = waitPreference(request.headers.prefer)
         const waitSeconds = request.query.wait ?? preferred ?? 0
-        if (request.query.wait === undefined && preferred !== undefined) reply.header('preference-applied', `wait=${preferred}`)
+        if (request.query.wait === undefined && preferred !== undefined)
+          reply.header('preference-applied', `wait=${preferred}`)
         const decided = request.query.until === 'decided'
         const isEnough = (saga: SagaRecord) =>
           isEnded(saga) || saga.status === 'NEEDS_ATTENTION' || (decided && saga.fate !== 'open')
@@ -54,19 +53,26 @@ export const sagaRoutes =
       if ('problems' in parsed) throw new HttpProblem(400, 'The body is not right.', { errors: parsed.problems })
       const answer = await store.writeIntent({
         sagaId: randomUUID(),
-        saga: createUser as unknown as SagaType<Json>,
+        saga: createUser,
         steps: createUserSaga.steps,
         ...parsed,
         idempotencyKey,
         maxOpen: config.maxOpenSagas,
       })
       if (answer.kind === 'mismatch') {
-        throw new HttpProblem(422, 'This Idempotency-Key belongs to a saga with another body. Use a new key for a new saga.')
+        throw new HttpProblem(
+          422,
+          'This Idempotency-Key belongs to a saga with another body. Use a new key for a new saga.',
+        )
       }
       if (answer.kind === 'full') {
-        throw new HttpProblem(503, `${config.maxOpenSagas} sagas are unfinished; nothing was written. Try again later.`, {
-          headers: { 'retry-after': '5' },
-        })
+        throw new HttpProblem(
+          503,
+          `${config.maxOpenSagas} sagas are unfinished; nothing was written. Try again later.`,
+          {
+            headers: { 'retry-after': '5' },
+          },
+        )
       }
       const { record: saga } = answer
       if (saga.firstRunId === null && saga.fate === 'open') {
@@ -110,22 +116,30 @@ export const sagaRoutes =
         if (temporalHealth.isAway) throw problems.away('Temporal')
         const record = await store.requestCancel(id, { reason, actor })
         if (!record) throw problems.unknownSaga(id)
-        if (isEnded(record)) throw new HttpProblem(409, `Saga ${id} has ended as ${record.status}; there is nothing to cancel.`)
+        if (isEnded(record))
+          throw new HttpProblem(409, `Saga ${id} has ended as ${record.status}; there is nothing to cancel.`)
         if (record.fate === 'open') {
           await starter.cancel(id).catch((error: Error) => {
             app.log.warn({ sagaId: id, err: error }, 'Temporal did not take the cancel; the sweep will repeat it')
           })
         }
         const now = (await store.get(id)) ?? record
-        return reply.code(202).header('location', `/saga/${encodeURIComponent(id)}`).send(toAccepted(now, links))
+        return reply
+          .code(202)
+          .header('location', `/saga/${encodeURIComponent(id)}`)
+          .send(toAccepted(now, links))
       },
     )
   }
 
 /** The seconds of `Prefer: wait=…` (RFC 7240): more than 60 count as 60; nonsense, and `respond-async`, mean none. */
 function waitPreference(header: string | undefined): number | undefined {
-  const preferences = (header ?? '').split(',').map((preference) => preference.split(';')[0]?.trim().toLowerCase() ?? '')
+  const preferences = (header ?? '')
+    .split(',')
+    .map((preference) => preference.split(';')[0]?.trim().toLowerCase() ?? '')
   if (preferences.includes('respond-async')) return undefined
-  const seconds = preferences.map((preference) => /^wait\s*=\s*"?(\d{1,9})"?$/.exec(preference)?.[1]).find((found) => found)
+  const seconds = preferences
+    .map((preference) => /^wait\s*=\s*"?(\d{1,9})"?$/.exec(preference)?.[1])
+    .find((found) => found)
   return seconds === undefined ? undefined : Math.min(60, Number(seconds))
 }

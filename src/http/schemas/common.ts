@@ -10,4 +10,6 @@ export const Problem = Type.Object({
 })
 export type Problem = Static<typeof Problem>
 
-export const SagaParams = Type.Object({ id: Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\p{Cc}\\p{Cs}]+$' }) })
+export const SagaParams = Type.Object({
+  id: Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\p{Cc}\\p{Cs}]+$' }),
+})

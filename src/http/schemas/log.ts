@@ -22,7 +22,9 @@ export const LogsQuery = Type.Object(
     service: Type.Optional(word),
     status: Type.Optional(word),
     limit: Type.Integer({ minimum: 1, maximum: 500, default: 50 }),
-    before: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Only rows with a smaller id.' })),
+    before: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Only rows with a smaller id.' }),
+    ),
   },
   { additionalProperties: false },
 )

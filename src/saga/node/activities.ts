@@ -13,7 +13,7 @@ import { redacted, type AttemptEnd, type AttemptStart, type SagaStore } from './
 export interface SagaActivityOptions {
   store: SagaStore
   /** The participant of that name, with these failures injected into its calls (none where `injection` is undefined). */
-  participant(service: string, injection: Injection | undefined): BarredParticipant
+  participant: (service: string, injection: Injection | undefined) => BarredParticipant
   stepTimeoutMs: number
   logger: Logger
 }
@@ -32,7 +32,10 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
    */
   async function attempt<T>(
     order: AttemptOrder & { reached?: boolean },
-    call: (as: BarredParticipant, key: { sagaId: string; step: string }) => Promise<{ end: AttemptEnd['end']; report: T }>,
+    call: (
+      as: BarredParticipant,
+      key: { sagaId: string; step: string },
+    ) => Promise<{ end: AttemptEnd['end']; report: T }>,
   ): Promise<T> {
     const key = { sagaId: sagaId(), step: order.step }
     const startedAt = new Date()
@@ -121,7 +124,9 @@ class NotAnAttempt extends Error {
 
 function refuseStart({ fate, ended }: AttemptStart, { step, op, budget }: AttemptOrder): void {
   if (op === 'invoke' && fate !== 'open') {
-    throw new NotAnAttempt(outcomeUnknown(`${step} is not called any more: the saga is ${fate}`, { nonRetryable: true }))
+    throw new NotAnAttempt(
+      outcomeUnknown(`${step} is not called any more: the saga is ${fate}`, { nonRetryable: true }),
+    )
   }
   // Counted in the log and not by Temporal: a process that its own call kills leaves no trace in history.
   if (budget !== null && ended >= budget) {
@@ -154,7 +159,9 @@ async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: 
 function toFailure(error: unknown, secrets: string[]): ApplicationFailure {
   if (error instanceof InjectedCrash) return outcomeUnknown(error.message)
   if (isDatabaseAway(error)) return unavailable('PostgreSQL was away')
-  const sqlState = (error as { code?: unknown; severity?: unknown }).severity ? (error as { code: string }).code : undefined
+  const sqlState = (error as { code?: unknown; severity?: unknown }).severity
+    ? (error as { code: string }).code
+    : undefined
   if (sqlState) {
     const { table } = error as { table?: string }
     return outcomeUnknown(`the database refused the statement (SQLSTATE ${sqlState}${table ? ` on ${table}` : ''})`)

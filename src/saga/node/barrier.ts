@@ -110,10 +110,11 @@ async function compensate(
     [sagaId, step],
   )
   const verdict = tombstone.rowCount === 0 ? await compensateApplied(tx, participant, { sagaId, step }) : 'empty'
-  await tx.query(
-    `UPDATE saga_barrier SET verdict = $3 WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`,
-    [sagaId, step, verdict],
-  )
+  await tx.query(`UPDATE saga_barrier SET verdict = $3 WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`, [
+    sagaId,
+    step,
+    verdict,
+  ])
   return verdict
 }
 

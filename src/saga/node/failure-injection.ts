@@ -66,19 +66,15 @@ async function nextFailure(
 }
 
 function fires({ mode, n = 0, rate = 0 }: Failure, call: number, seed: string): boolean {
-  switch (mode) {
-    case 'none':
-      return false
-    case 'always':
-      return true
-    case 'alternate':
-      return call % 2 === 0
-    case 'first':
-      return call <= n
-    case 'rate':
-      // By hash and not by chance, so that a run can be repeated.
-      return createHash('md5').update(seed).digest().readUInt32BE() / 2 ** 32 < rate
+  const modes: Record<Failure['mode'], () => boolean> = {
+    none: () => false,
+    always: () => true,
+    alternate: () => call % 2 === 0,
+    first: () => call <= n,
+    // By hash and not by chance, so that a run can be repeated.
+    rate: () => createHash('md5').update(seed).digest().readUInt32BE() / 2 ** 32 < rate,
   }
+  return modes[mode]()
 }
 
 async function strike({ kind, when, on, mode }: Failure, step: string, timeoutMs: number): Promise<void> {

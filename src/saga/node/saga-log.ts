@@ -45,7 +45,10 @@ export async function listLog(db: Queryable, { saga, service, status, before, li
 }
 
 /** Oldest first, from behind `afterId`: ids of one saga rise in the order of their commits, so none is missed. */
-export async function followLog(db: Queryable, { sagaId, afterId }: { sagaId: string; afterId: number }): Promise<LogRow[]> {
+export async function followLog(
+  db: Queryable,
+  { sagaId, afterId }: { sagaId: string; afterId: number },
+): Promise<LogRow[]> {
   const { rows } = await db.query(`SELECT ${columns} FROM saga_log WHERE saga_id = $1 AND id > $2 ORDER BY id`, [
     sagaId,
     afterId,

@@ -71,9 +71,15 @@ export function endingOf(record: SagaRecord): Ending {
  * Steps and compensations as they stand now. An attempt leaves a row when it has ended; that one is under way follows
  * from the saga's fate: the first step that has not begun, the first compensation that has not.
  */
-export function withRunning({ fate, openings, steps, compensations }: SagaRecord): Pick<SagaRecord, 'steps' | 'compensations'> {
+export function withRunning({
+  fate,
+  openings,
+  steps,
+  compensations,
+}: SagaRecord): Pick<SagaRecord, 'steps' | 'compensations'> {
   const next = fate === 'open' && openings > 0 ? steps.find(({ status }) => status !== 'succeeded') : undefined
-  const nextBack = fate === 'rollback' ? compensations.find(({ status }) => status !== 'done' && status !== 'empty') : undefined
+  const nextBack =
+    fate === 'rollback' ? compensations.find(({ status }) => status !== 'done' && status !== 'empty') : undefined
   return {
     steps: steps.map((step) => (step === next && step.status === 'pending' ? { ...step, status: 'running' } : step)),
     compensations: compensations.map((one) =>

@@ -68,7 +68,12 @@ export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logg
 }
 
 /** Makes sure that the one sweep of this task queue runs, now and every minute, until `signal` aborts. */
-export async function keepSweepRunning(client: Client, taskQueue: string, logger: Logger, signal: AbortSignal): Promise<void> {
+export async function keepSweepRunning(
+  client: Client,
+  taskQueue: string,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
     try {
       await client.workflow.start('sagaSweep', {

@@ -122,10 +122,14 @@ export class SagaStore {
     )
     if (rows[0]) return { kind: 'written', record: rows[0] }
     if (idempotencyKey === undefined) return { kind: 'full' }
-    const known = await this.pool.query(`SELECT ${recordColumns} FROM saga WHERE idempotency_key = $1`, [idempotencyKey])
+    const known = await this.pool.query(`SELECT ${recordColumns} FROM saga WHERE idempotency_key = $1`, [
+      idempotencyKey,
+    ])
     const record: SagaRecord | undefined = known.rows[0]
     if (!record) return { kind: 'full' }
-    return record.inputHash === inputHash && record.type === saga.type ? { kind: 'replayed', record } : { kind: 'mismatch' }
+    return record.inputHash === inputHash && record.type === saga.type
+      ? { kind: 'replayed', record }
+      : { kind: 'mismatch' }
   }
 
   /**
@@ -288,10 +292,9 @@ export class SagaStore {
       if (record.fate === 'completed' || record.fate === 'rolledBack') return { go: 'ended', ending: endingOf(record) }
       if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
       if (record.cancel) return { go: 'rollback', cause: cancelCause(record.cancel) }
-      await save(
-        { fate: 'completed', status: 'COMPLETED', result, input: null, ended_at: new Date() },
-        [{ service: 'SAGA', status: 'completed', message: 'all steps applied' }],
-      )
+      await save({ fate: 'completed', status: 'COMPLETED', result, input: null, ended_at: new Date() }, [
+        { service: 'SAGA', status: 'completed', message: 'all steps applied' },
+      ])
       return { go: 'ended', ending: { fate: 'completed', result } }
     })
   }
@@ -327,9 +330,15 @@ export class SagaStore {
   closeRolledBack(sagaId: string): Promise<Ending> {
     return this.change(sagaId, async (record, save) => {
       if (record.fate !== 'rollback') return endingOf(record)
-      const undone = record.compensations.map(({ step, status }) => (status === 'empty' ? `${step}: nothing to undo` : `${step}: undone`))
+      const undone = record.compensations.map(({ step, status }) =>
+        status === 'empty' ? `${step}: nothing to undo` : `${step}: undone`,
+      )
       await save({ fate: 'rolledBack', status: 'COMPENSATED', input: null, ended_at: new Date() }, [
-        { service: 'SAGA', status: 'compensated', message: undone.length > 0 ? undone.join(', ') : 'nothing had been done' },
+        {
+          service: 'SAGA',
+          status: 'compensated',
+          message: undone.length > 0 ? undone.join(', ') : 'nothing had been done',
+        },
       ])
       return { fate: 'rolledBack', cause: causeOf(record), compensations: record.compensations }
     })
@@ -429,15 +438,17 @@ function pendingSteps(steps: StepDeclarations): StepRecord[] {
 
 /** A step as it stands when the rollback begins: what was reached and did not succeed has failed, and may have had an effect. */
 function settled(step: StepRecord, { failedStep, error, reached }: RollbackCause & { reached: string[] }): StepRecord {
-  if (step.step === failedStep) return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown', error: step.error ?? error }
+  if (step.step === failedStep)
+    return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown', error: step.error ?? error }
   if (step.status === 'running' || (step.status === 'pending' && reached.includes(step.step))) {
     return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown' }
   }
   return step
 }
 
-function withoutError({ error: _, ...step }: StepRecord): StepRecord {
-  return step
+function withoutError(step: StepRecord): StepRecord {
+  const { error: _error, ...rest } = step
+  return rest
 }
 
 export function redacted(error: SagaError, secrets: string[]): SagaError {
@@ -452,7 +463,9 @@ function idProblems(sagaId: string): InputProblem[] {
 
 /** The same for the same JSON, whatever its layout. */
 function hashOf(input: Json, failures: Failures | undefined): string {
-  return createHash('sha256').update(canonical({ input, failures: failures ?? null })).digest('base64')
+  return createHash('sha256')
+    .update(canonical({ input, failures: failures ?? null }))
+    .digest('base64')
 }
 
 function canonical(value: unknown): string {

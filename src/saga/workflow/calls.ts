@@ -94,7 +94,11 @@ export async function compensate(
     await regularCalls(order, policy).compensate(order)
   } catch {
     await sleep(policy.maxDelayMs)
-    const endless = { attempts: Number.POSITIVE_INFINITY, firstDelayMs: policy.maxDelayMs, maxDelayMs: policy.maxDelayMs }
+    const endless = {
+      attempts: Number.POSITIVE_INFINITY,
+      firstDelayMs: policy.maxDelayMs,
+      maxDelayMs: policy.maxDelayMs,
+    }
     await regularCalls(order, endless).compensate({ ...order, budget: null })
   }
 }

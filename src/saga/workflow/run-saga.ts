@@ -40,7 +40,8 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
   if (ending.fate === 'completed') return ending.result as Result
   // Canceled in Temporal only where this very run was cancelled; that closing carries no details.
   const { error } = ending.cause
-  if (error.type === FailureType.Cancelled && workflowScope.consideredCancelled) throw new CancelledFailure(error.message)
+  if (error.type === FailureType.Cancelled && workflowScope.consideredCancelled)
+    throw new CancelledFailure(error.message)
   throw sagaCompensated(workflowInfo().workflowId, ending)
 }
 

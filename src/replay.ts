@@ -1,0 +1,51 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js'
+import { Worker } from '@temporalio/worker'
+import { pino } from 'pino'
+import { loadStartConfig } from './config.js'
+import { readUrls } from './embedded/data-folder.js'
+import { failProgram } from './program.js'
+import { connectTemporal, installTemporalRuntime, workflowBundle, type Temporal } from './temporal.js'
+
+/**
+ * `npm run replay -- <workflow id or history.json>…`: replays histories against the workflow code as it is now. Ends with
+ * 1, and names the event, where they disagree. Ids are looked up at the server of the TEMPORAL_* settings, else at the one
+ * that `npm start` runs.
+ */
+type History = Awaited<ReturnType<ReturnType<Temporal['client']['workflow']['getHandle']>['fetchHistory']>>
+
+let temporal: Temporal | undefined
+
+async function readHistory(source: string): Promise<History> {
+  if (existsSync(source)) return historyFromJSON(JSON.parse(readFileSync(source, 'utf8')))
+  if (source.endsWith('.json')) throw new Error(`There is no file ${source}`)
+  temporal ??= await connectTemporal()
+  return temporal.client.workflow.getHandle(source).fetchHistory()
+}
+
+try {
+  const sources = process.argv.slice(2)
+  if (sources.length === 0) throw new Error('Name what to replay: npm run replay -- <workflow id or history.json>…')
+  installTemporalRuntime(pino({ level: 'silent' }))
+  const running = readUrls(loadStartConfig().DATA_DIR)
+  if (running) process.env['TEMPORAL_ADDRESS'] ??= running.temporal
+
+  const disagreeing: string[] = []
+  for (const source of sources) {
+    const history = await readHistory(source)
+    const events = history.events?.length ?? 0
+    try {
+      await Worker.runReplayHistory({ workflowBundle }, history)
+      console.log(`${source}: ${events} events replay`)
+    } catch (error) {
+      disagreeing.push(source)
+      console.log(`${source}: ${(error as Error).message}`)
+    }
+  }
+  await temporal?.connection.close()
+  if (disagreeing.length > 0) {
+    failProgram(`${disagreeing.length} of ${sources.length} do not replay against the workflow code as it is now.`)
+  }
+} catch (error) {
+  failProgram(error)
+}
