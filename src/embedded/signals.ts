@@ -1,3 +1,5 @@
+import { inheritedEnvironment } from '../config.js'
+
 /** npm passes the terminal's Ctrl-C on a second time, when the terminal itself has already sent it to the whole group. */
 const REPEAT_MS = 5_000
 
@@ -15,5 +17,17 @@ export function listenToStopSignals(): { stop: AbortSignal; kill: AbortSignal } 
     if (Date.now() - stoppedAt > REPEAT_MS) kill.abort()
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
+  if (inheritedEnvironment().npm_lifecycle_event !== undefined) whenParentEnds(() => stop.abort())
   return { stop: stop.signal, kill: kill.signal }
+}
+
+/** npm passes SIGTERM to the shell that it runs us in, and some shells (dash) die of it without a word to us. */
+function whenParentEnds(then: () => void): void {
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    then()
+  }, 250)
+  timer.unref()
 }
