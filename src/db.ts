@@ -101,11 +101,13 @@ const AWAY_CODES = new Set([
 
 /** Whether the error says that PostgreSQL cannot be reached now (refused, restarting, connection lost). */
 export function isDatabaseAway(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  if (error instanceof AggregateError && error.errors.some(isDatabaseAway)) return true
-  const code = (error as { code?: unknown }).code
+  if (typeof error !== 'object' || error === null) return false
+  const { code, message, errors } = error as { code?: unknown; message?: unknown; errors?: unknown[] }
+  if (Array.isArray(errors) && errors.some(isDatabaseAway)) return true
   if (typeof code === 'string' && AWAY_CODES.has(code)) return true
-  return /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i.test(
-    error.message,
-  )
+  return typeof message === 'string' && AWAY_MESSAGE.test(message)
 }
+
+/** What node-postgres says without a code. */
+const AWAY_MESSAGE =
+  /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i

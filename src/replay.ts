@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js'
 import { Worker } from '@temporalio/worker'
 import { pino } from 'pino'
 import { loadStartConfig } from './config.js'
@@ -17,7 +16,7 @@ type History = Awaited<ReturnType<ReturnType<Temporal['client']['workflow']['get
 let temporal: Temporal | undefined
 
 async function readHistory(source: string): Promise<History> {
-  if (existsSync(source)) return historyFromJSON(JSON.parse(readFileSync(source, 'utf8')))
+  if (existsSync(source)) return JSON.parse(readFileSync(source, 'utf8'))
   if (source.endsWith('.json')) throw new Error(`There is no file ${source}`)
   temporal ??= await connectTemporal()
   return temporal.client.workflow.getHandle(source).fetchHistory()

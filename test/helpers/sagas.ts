@@ -9,6 +9,11 @@ import { until } from './until.js'
 
 export const ada = { username: 'ada', address: '12 Byron Street', payment: '4111 1111 1111 1234' }
 
+interface Closing {
+  status: string
+  failure?: { message: string; type: string; details: unknown }
+}
+
 /** The sagas of one system, as a caller of its API and a reader of its tables sees them. */
 export class Sagas {
   readonly started: string[] = []
@@ -50,11 +55,9 @@ export class Sagas {
   /** The saga once it has ended. Survives an API that is away meanwhile. */
   ended(sagaId: string, { timeoutMs = 90_000 } = {}): Promise<Saga> {
     const look = async () => {
-      const saga = await this.get(sagaId).catch((error: { cause?: { code?: string } }) => {
-        if (error.cause?.code === 'ECONNREFUSED' || error.cause?.code === 'ECONNRESET') return undefined
-        if (error.cause?.code?.startsWith('UND_ERR')) return undefined
-        throw error
-      })
+      // 404 before its run has opened, 503 while PostgreSQL is away, no answer while the API is.
+      const response = await this.request(`/saga/${encodeURIComponent(sagaId)}`).catch(() => undefined)
+      const saga = response?.ok ? ((await response.json()) as Saga) : undefined
       return saga?.endedAt !== undefined && saga
     }
     return until(`saga ${sagaId} has ended`, look, { timeoutMs })
@@ -102,9 +105,7 @@ export class Sagas {
   }
 
   /** What closed the saga's latest run. */
-  async closing(
-    sagaId: string,
-  ): Promise<{ status: string; failure?: { message: string; type: string; details: unknown } }> {
+  async closing(sagaId: string): Promise<Closing> {
     const description = await until(`the run of ${sagaId} has closed`, async () => {
       const one = JSON.parse(await this.temporal('workflow', 'describe', '-w', sagaId, '--output', 'json'))
       return one.workflowExecutionInfo.status !== 'WORKFLOW_EXECUTION_STATUS_RUNNING' && one
