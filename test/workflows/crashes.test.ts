@@ -6,11 +6,9 @@ import { makeSagaStore } from '../../src/activities/index.js'
 import { makePool } from '../../src/db.js'
 import { startPostgres, type PostgresServer } from '../../src/embedded/postgres.js'
 import { migrate } from '../../src/migrations.js'
-import type { Json } from '../../src/saga/types.js'
 import { createUserSaga } from '../../src/workflows/create-user.js'
 import { createUser } from '../../src/workflows/create-user-input.js'
 import { ada, everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
-import { readShared } from '../helpers/shared.js'
 import { listeningAt, makeProgramEnv, startProgram, startSystem, type Program, type System } from '../helpers/system.js'
 import { until } from '../helpers/until.js'
 
@@ -58,14 +56,14 @@ test('a saga that is cancelled while its worker is down is undone by the next wo
 test('a step that kills its process each time is undone once its attempts are used up', async () => {
   const system = await startSystem('crash-loop')
   others.push(system)
-  let going = true
+  const done = new AbortController()
   const restarting = (async () => {
-    while (going) await system.restart().catch(() => {})
+    while (!done.signal.aborted) await system.restart().catch(() => {})
   })()
   const crashing = new Sagas(system.where)
   const sagaId = await crashing.start({ B: { mode: 'always', kind: 'crash' } })
   const saga = await crashing.ended(sagaId, { timeoutMs: 110_000 })
-  going = false
+  done.abort()
   expect(saga).toMatchObject({ status: 'COMPENSATED', failedStep: 'B' })
   expect(await crashing.rows(sagaId)).toEqual(nowhere)
   const attempts = (await crashing.log(sagaId)).filter((row) => row.startsWith('B '))
@@ -113,7 +111,7 @@ test('a saga that a crash left between PostgreSQL and Temporal is started by the
     sagaId,
     saga: createUser,
     steps: createUserSaga.steps,
-    input: ada as Json,
+    input: ada,
     failures: {},
     maxOpen: 500,
   })

@@ -1,0 +1,47 @@
+import { request } from 'node:http'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+
+export interface RawAnswer {
+  status: number
+  headers: Record<string, string>
+  body: string
+}
+
+/** A request as fetch can't send it: with a Host of its own, repeated headers, or a path that is left as it is. */
+export function rawRequest(
+  api: string,
+  {
+    method = 'GET',
+    path,
+    headers = {},
+    body,
+  }: { method?: string; path: string; headers?: Record<string, string | string[]>; body?: string | Buffer | undefined },
+): Promise<RawAnswer> {
+  const { hostname, port } = new URL(api)
+  return new Promise((resolve, reject) => {
+    const call = request({ hostname, port, method, path, headers, agent: false }, (response) => {
+      text(response).then((body) => {
+        const headers = response.headers as Record<string, string>
+        resolve({ status: response.statusCode ?? 0, headers, body })
+      }, reject)
+    })
+    call.on('error', reject)
+    call.end(body)
+  })
+}
+
+/** Bytes that need not be HTTP; what comes back until the server closes the connection. */
+export function rawBytes(api: string, bytes: string): Promise<RawAnswer> {
+  const { hostname, port } = new URL(api)
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(port), hostname, () => socket.write(bytes, 'latin1'))
+    socket.on('error', reject)
+    text(socket).then((answer) => {
+      const [head = '', body = ''] = answer.split('\r\n\r\n')
+      const [statusLine = '', ...lines] = head.split('\r\n')
+      const headers = Object.fromEntries(lines.map((line) => line.toLowerCase().split(': ') as [string, string]))
+      resolve({ status: Number(statusLine.split(' ')[1]), headers, body })
+    }, reject)
+  })
+}
