@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { existsSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
@@ -48,6 +49,8 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
     routerOptions: { maxParamLength: 2_048 },
     frameworkErrors: (error, request, reply) => void handleError(error, request, reply),
     clientErrorHandler,
+    // Node refuses it with an empty answer; guardHosts does so with a problem.
+    http: { requireHostHeader: false },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(({ schema, httpPart }) =>
@@ -59,6 +62,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   guardHosts(app, context.config)
   // Only JSON: a form of a foreign page can't send that.
   app.removeContentTypeParser('text/plain')
+  refuseBrokenText(app)
 
   await app.register(fastifySSE, { heartbeatInterval: 15_000 })
   await app.register(sagaRoutes(context))
@@ -68,6 +72,15 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(healthRoutes(context))
   if (existsSync(webRoot)) await app.register(fastifyStatic, { root: webRoot, wildcard: false, dotfiles: 'ignore' })
   return app
+}
+
+/** Bytes that are not UTF-8 are no JSON; the parser that comes with Fastify reads them as replacement characters. */
+function refuseBrokenText(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    if (isUtf8(body)) parse(request, body.toString(), done)
+    else done(new HttpProblem(400, 'The body is not valid UTF-8.'))
+  })
 }
 
 /** 404 where nothing is, 405 with Allow where another method is. */

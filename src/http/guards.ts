@@ -20,7 +20,8 @@ export function guardHosts(app: FastifyInstance, { host, allowedHosts }: Config)
   const names = new Set([...LOOPBACK, host.toLowerCase(), ...allowedHosts])
   app.addHook('onRequest', async (request) => {
     if (request.url.startsWith('/health/')) return
-    const { host: hostHeader = '', origin } = request.headers
+    const { host: hostHeader, origin } = request.headers
+    if (hostHeader === undefined) throw new HttpProblem(400, 'The request has no Host header.')
     if (!names.has(hostname(hostHeader))) {
       throw new HttpProblem(403, `This server does not answer to that Host. ALLOWED_HOSTS adds names.`)
     }

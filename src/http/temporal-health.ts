@@ -5,7 +5,7 @@ const PING_TIMEOUT_MS = 1_500
 
 /** Whether Temporal is known to be away, by a ping a second; and whether anybody polls the task queue. */
 export class TemporalHealth {
-  #away = false
+  #missed = 0
   #timer: NodeJS.Timeout | undefined
   #stopped = false
   #polled = { at: 0, pollers: false }
@@ -16,7 +16,8 @@ export class TemporalHealth {
   ) {}
 
   get isAway(): boolean {
-    return this.#away
+    // One ping may be late under load; two in a row are not.
+    return this.#missed > 1
   }
 
   async start(): Promise<void> {
@@ -59,9 +60,9 @@ export class TemporalHealth {
       await this.temporal.client.withDeadline(Date.now() + PING_TIMEOUT_MS, () =>
         this.temporal.client.workflowService.getSystemInfo({}),
       )
-      this.#away = false
+      this.#missed = 0
     } catch {
-      this.#away = true
+      this.#missed += 1
     }
     if (this.#stopped) return
     this.#timer = setTimeout(() => void this.#ping(), PING_EVERY_MS)

@@ -4,6 +4,7 @@ import type { FailuresInput } from '../../src/saga/failure.js'
 import { everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { query, readShared } from '../helpers/shared.js'
 
+// Side by side, for a call that hangs takes its 5 s.
 const sagas = new Sagas(readShared().system)
 
 async function cancel(sagaId: string, body: unknown = { reason: 'changed my mind', actor: 'grace' }) {
@@ -21,7 +22,7 @@ async function startHanging(failures: FailuresInput = {}): Promise<string> {
 const rollbacks = async (sagaId: string) =>
   (await sagas.logRows(sagaId)).filter(({ service }) => service === 'ROLLBACK').map(({ message }) => message)
 
-test('a cancelled saga is undone, and says who cancelled it and why', async () => {
+test.concurrent('a cancelled saga is undone, and says who cancelled it and why', async () => {
   const sagaId = await startHanging()
   const { status, headers, answer } = await cancel(sagaId, { reason: ' changed my mind ', actor: 'grace ' })
   expect(status).toBe(202)
@@ -51,14 +52,14 @@ test('a cancelled saga is undone, and says who cancelled it and why', async () =
   expect(await sagas.closing(sagaId)).toEqual({ status: 'CANCELED' })
 })
 
-test('who cancels without a name is anonymous', async () => {
+test.concurrent('who cancels without a name is anonymous', async () => {
   const sagaId = await startHanging()
   expect(await cancel(sagaId, { reason: 'no longer needed' })).toMatchObject({ status: 202 })
   await sagas.ended(sagaId)
   expect(await rollbacks(sagaId)).toEqual(['cancelled by anonymous: no longer needed'])
 })
 
-test('a saga that waits for its second attempt is undone too', async () => {
+test.concurrent('a saga that waits for its second attempt is undone too', async () => {
   const sagaId = await sagas.start({ B: { mode: 'first', n: 2, when: 'after', kind: 'hang' } })
   await sagas.logged(sagaId, 'B failed 1')
   expect(await cancel(sagaId)).toMatchObject({ status: 202 })
@@ -67,7 +68,7 @@ test('a saga that waits for its second attempt is undone too', async () => {
   expect(await sagas.closing(sagaId)).toEqual({ status: 'CANCELED' })
 })
 
-test('cancelling again, before and during the rollback, is a 202 that changes nothing; after it a 409', async () => {
+test.concurrent('cancelling again, before and during the rollback, is a 202 that changes nothing; after it a 409', async () => {
   const sagaId = await startHanging({ A: { mode: 'first', n: 3, on: 'compensate' } })
   expect(await cancel(sagaId, { reason: 'the first' })).toMatchObject({ status: 202 })
   expect(await cancel(sagaId, { reason: 'the second' })).toMatchObject({ status: 202, answer: { status: 'RUNNING' } })
@@ -91,7 +92,7 @@ test('cancelling again, before and during the rollback, is a 202 that changes no
   expect(await sagas.log(sagaId)).toEqual(log)
 })
 
-test('a saga that rolls back for a reason of its own keeps it', async () => {
+test.concurrent('a saga that rolls back for a reason of its own keeps it', async () => {
   const sagaId = await sagas.start({
     C: { mode: 'always', kind: 'reject' },
     A: { mode: 'first', n: 3, on: 'compensate' },
@@ -107,7 +108,7 @@ test('a saga that rolls back for a reason of its own keeps it', async () => {
   expect(await rollbacks(sagaId)).toEqual([expect.stringContaining('step C failed for good')])
 })
 
-test('a completed saga is not cancelled', async () => {
+test.concurrent('a completed saga is not cancelled', async () => {
   const saga = await sagas.run()
   const { status, answer } = await cancel(saga.sagaId)
   expect(status).toBe(409)
@@ -116,14 +117,14 @@ test('a completed saga is not cancelled', async () => {
   expect(await sagas.rows(saga.sagaId)).toEqual(everywhere)
 })
 
-test("an unknown saga can't be cancelled", async () => {
+test.concurrent("an unknown saga can't be cancelled", async () => {
   const sagaId = randomUUID()
   const { status, answer } = await cancel(sagaId)
   expect(status).toBe(404)
   expect(answer).toMatchObject({ status: 404, title: 'Not Found', detail: expect.stringContaining(sagaId) })
 })
 
-test('a cancel that is not right is refused with the place, and the saga goes on', async () => {
+test.concurrent('a cancel that is not right is refused with the place, and the saga goes on', async () => {
   const reason = 'changed my mind'
   const bodies: [body: unknown, path: string][] = [
     [{}, '/reason'],
@@ -153,7 +154,7 @@ test('a cancel that is not right is refused with the place, and the saga goes on
   expect(await sagas.rows(sagaId)).toEqual(everywhere)
 })
 
-test('a reason of 500 emoji is one', async () => {
+test.concurrent('a reason of 500 emoji is one', async () => {
   const sagaId = await startHanging()
   const reason = '🙃'.repeat(500)
   expect(await cancel(sagaId, { reason })).toMatchObject({ status: 202 })
@@ -161,7 +162,7 @@ test('a reason of 500 emoji is one', async () => {
   expect(await rollbacks(sagaId)).toEqual([`cancelled by anonymous: ${reason}`])
 })
 
-test('a cancel by the temporal CLI undoes the saga', async () => {
+test.concurrent('a cancel by the temporal CLI undoes the saga', async () => {
   const sagaId = await startHanging()
   await sagas.temporal('workflow', 'cancel', '-w', sagaId)
   expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED', error: { type: 'Cancelled' } })
@@ -170,7 +171,7 @@ test('a cancel by the temporal CLI undoes the saga', async () => {
   expect(await sagas.closing(sagaId)).toEqual({ status: 'CANCELED' })
 })
 
-test('of 40 sagas cancelled as soon as they are accepted each is whole or gone, as its cancel was answered', async () => {
+test.concurrent('of 40 sagas cancelled as soon as they are accepted each is whole or gone, as its cancel was answered', async () => {
   const one = async () => {
     const sagaId = await sagas.start()
     const { status } = await cancel(sagaId)

@@ -53,7 +53,9 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
       const { end, report } = await withinTime(order.timeoutMs, work(), (late) => {
         logger.info({ sagaId: key.sagaId, step: order.step, op: order.op, late }, 'A call ended after its time-out')
       })
-      await write(end)
+      if (!(await write(end))) {
+        throw new NotAnAttempt(unavailable('PostgreSQL is away: the attempt could not be written down'))
+      }
       return report
     } catch (error) {
       if (error instanceof NotAnAttempt) throw error.failure
@@ -68,14 +70,15 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
     }
   }
 
-  /** Writes an attempt's row. Where PostgreSQL stays away it goes on behind the attempt, which then counts as failed. */
-  async function writeEnd(sagaId: string, end: AttemptEnd): Promise<void> {
+  /** Writes an attempt's row. False where PostgreSQL stays away: the writing then goes on behind the attempt. */
+  async function writeEnd(sagaId: string, end: AttemptEnd): Promise<boolean> {
     try {
       await whileAway(END_WAIT_MS, () => store.endAttempt(sagaId, end))
+      return true
     } catch (error) {
       if (!isDatabaseAway(error)) throw error
       void writeLater(sagaId, end)
-      throw new NotAnAttempt(unavailable('PostgreSQL is away: the attempt could not be written down'))
+      return false
     }
   }
 

@@ -1,0 +1,406 @@
+import { randomUUID } from 'node:crypto'
+import { expect, test } from '@jest/globals'
+import type { Problem } from '../../src/http/schemas/common.js'
+import type { Saga } from '../../src/http/schemas/saga.js'
+import { rawBytes, rawRequest, type RawAnswer } from '../helpers/raw.js'
+import { ada, everywhere, Sagas, testReplay } from '../helpers/sagas.js'
+import { query, readShared } from '../helpers/shared.js'
+
+const sagas = new Sagas(readShared().system)
+const { api } = sagas.where
+const json = { 'content-type': 'application/json' }
+
+/** A problem as RFC 9457 has it, and nothing of the inside in it. */
+function expectProblem({ status, headers, body }: RawAnswer, expected: number): Problem {
+  expect({ status, body }).toMatchObject({ status: expected })
+  expect(headers['content-type']).toMatch(/^application\/problem\+json\b/)
+  const problem: Problem = JSON.parse(body)
+  expect(problem).toMatchObject({ type: 'about:blank', status, title: expect.any(String) })
+  expect(problem.title.length * problem.detail.length).toBeGreaterThan(0)
+  expect(body).not.toMatch(
+    /^\s*at |node_modules|\.[jt]s\b|\/work\/|SELECT|INSERT|SQLSTATE|saga_|FST_|ajv|"stack"|"code"/im,
+  )
+  return problem
+}
+
+/** What there is of a saga whose texts hold `mark`. */
+const sagasWith = (mark: string) =>
+  query(
+    sagas.where.database,
+    `SELECT saga_id FROM saga WHERE strpos(view::text || coalesce(input::text, ''), $1) > 0`,
+    [mark],
+  )
+
+const post = (body: unknown, headers: Record<string, string> = json, path = '/saga') =>
+  rawRequest(api, {
+    method: 'POST',
+    path,
+    headers,
+    body: typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body),
+  })
+
+interface Bad {
+  what: string
+  /** Made from a body that would do, or sent as it is. */
+  body: (good: Good) => unknown
+  status?: number
+  path?: string
+}
+interface Good {
+  username: string
+  address: string
+  payment: string
+}
+
+const limits = { username: 100, address: 500, payment: 100 }
+const fields = Object.entries(limits) as [keyof Good, number][]
+const inField = (field: keyof Good, what: string, value: unknown): Bad => ({
+  what: `${field}: ${what}`,
+  body: (good) => ({ ...good, [field]: value }),
+  path: `/${field}`,
+})
+const failing = (what: string, failures: unknown, path: string): Bad => ({
+  what: `failures: ${what}`,
+  body: (good) => ({ ...good, failures }),
+  path: `/failures${path}`,
+})
+
+const badBodies: Bad[] = [
+  { what: 'a bracket alone', body: () => '{' },
+  { what: 'nothing', body: () => '' },
+  { what: 'null', body: () => 'null', path: '' },
+  { what: 'a list', body: (good) => [good], path: '' },
+  { what: 'a text', body: () => '"saga"', path: '' },
+  { what: 'a trailing comma', body: (good) => `${JSON.stringify(good).slice(0, -1)},}` },
+  { what: 'NaN', body: (good) => JSON.stringify(good).replace(/"payment":"[^"]+"/, '"payment":NaN') },
+  { what: 'two bodies', body: (good) => JSON.stringify(good).repeat(2) },
+  {
+    what: 'bytes that are not UTF-8',
+    body: (good) => Buffer.from(JSON.stringify({ ...good, username: '\u00ff\u00fe' }), 'latin1'),
+  },
+  { what: '10,000 lists in one another', body: () => `${'['.repeat(10_000)}${']'.repeat(10_000)}`, path: '' },
+  { what: 'an unknown field', body: (good) => ({ ...good, role: 'admin' }), path: '/role' },
+  { what: 'a field of the answer', body: (good) => ({ ...good, sagaId: randomUUID() }), path: '/sagaId' },
+  { what: 'an unknown field with odd characters', body: (good) => ({ ...good, 'a/b~c': 1 }), path: '/a~1b~0c' },
+  {
+    what: 'a field in another case',
+    body: ({ username, ...good }) => ({ ...good, Username: username }),
+    path: '/Username',
+  },
+  { what: '__proto__', body: (good) => `{"__proto__":{"role":"admin"},${JSON.stringify(good).slice(1)}` },
+  { what: '__proto__, escaped', body: (good) => `{"\\u005f_proto__":{},${JSON.stringify(good).slice(1)}` },
+  { what: 'constructor.prototype', body: (good) => ({ ...good, constructor: { prototype: { role: 'admin' } } }) },
+  ...fields.flatMap(([field, limit]): Bad[] => [
+    { what: `${field}: missing`, body: ({ [field]: _left, ...good }) => good, path: `/${field}` },
+    inField(field, 'a number', 5),
+    inField(field, 'true', true),
+    inField(field, 'null', null),
+    inField(field, 'an object', {}),
+    inField(field, 'a list', ['ada']),
+    inField(field, 'empty', ''),
+    inField(field, 'only blanks', ' \u00a0\u3000 '),
+    inField(field, 'only zero-width characters', '\u200b\u200d\ufeff'),
+    inField(field, `${limit + 1} characters`, 'x'.repeat(limit + 1)),
+    inField(field, `${limit + 1} emoji`, '🙃'.repeat(limit + 1)),
+    inField(field, 'NUL', 'a\u0000b'),
+    inField(field, 'a lone surrogate', 'a\ud800b'),
+    inField(field, 'a line break', 'a\r\nb'),
+    inField(field, 'a tab inside', 'a\tb'),
+    inField(field, 'an escape sequence', '\u001b[31mred'),
+    inField(field, 'a C1 control character', 'a\u0085b'),
+  ]),
+  failing('a text', 'none', ''),
+  failing('null', null, ''),
+  failing('a list', [], ''),
+  failing('an unknown service', { D: { mode: 'always' } }, '/D'),
+  failing('__defineGetter__', { __defineGetter__: { mode: 'always' } }, '/__defineGetter__'),
+  failing('a mode alone', { A: 'always' }, '/A'),
+  failing('no mode', { A: {} }, '/A/mode'),
+  failing('an unknown mode', { A: { mode: 'sometimes' } }, '/A/mode'),
+  failing('an unknown kind', { B: { mode: 'always', kind: 'sigh' } }, '/B/kind'),
+  failing('an unknown when', { B: { mode: 'always', when: 'during' } }, '/B/when'),
+  failing('an unknown on', { B: { mode: 'always', on: 'undo' } }, '/B/on'),
+  failing('an unknown field', { B: { mode: 'always', after: 3 } }, '/B/after'),
+  failing('first without n', { C: { mode: 'first' } }, '/C/n'),
+  failing('first 0', { C: { mode: 'first', n: 0 } }, '/C/n'),
+  failing('first -1', { C: { mode: 'first', n: -1 } }, '/C/n'),
+  failing('first 1.5', { C: { mode: 'first', n: 1.5 } }, '/C/n'),
+  failing('first "1"', { C: { mode: 'first', n: '1' } }, '/C/n'),
+  failing('n with another mode', { C: { mode: 'always', n: 1 } }, '/C'),
+  failing('rate without a rate', { C: { mode: 'rate' } }, '/C/rate'),
+  failing('rate 2', { C: { mode: 'rate', rate: 2 } }, '/C/rate'),
+  failing('rate -0.1', { C: { mode: 'rate', rate: -0.1 } }, '/C/rate'),
+  failing('a rate with another mode', { C: { mode: 'first', n: 1, rate: 0.5 } }, '/C'),
+  failing('reject with after', { C: { mode: 'always', kind: 'reject', when: 'after' } }, '/C/when'),
+  failing('reject on compensate', { C: { mode: 'always', kind: 'reject', on: 'compensate' } }, '/C/on'),
+  failing('the second of a list', { C: [{ mode: 'none' }, { mode: 'first' }] }, '/C/1/n'),
+  failing('a list in a list', { C: [[{ mode: 'none' }]] }, '/C/0'),
+  failing('a list of 101', { C: Array(101).fill({ mode: 'none' }) }, '/C'),
+]
+
+test.each(badBodies)('POST /saga refuses $what, with 400, and writes nothing', async ({ body, path }) => {
+  const mark = randomUUID()
+  const good = { username: `u ${mark}`, address: `a ${mark}`, payment: `p ${mark}` }
+  const problem = expectProblem(await post(body(good)), 400)
+  if (path !== undefined) expect(problem.errors).toContainEqual({ path, message: expect.any(String) })
+  expect(await sagasWith(mark)).toEqual([])
+})
+
+test('every field at fault is named at once', async () => {
+  const problem = expectProblem(await post({ username: 5, address: '', role: 'admin', failures: { D: {} } }), 400)
+  const paths = problem.errors?.map(({ path }) => path)
+  expect(paths?.toSorted()).toEqual(['/address', '/failures/D', '/payment', '/role', '/username'])
+})
+
+test('a polluted body pollutes nothing', async () => {
+  await post('{"constructor":{"prototype":{"polluted":1}}}')
+  expect(await sagas.run()).not.toHaveProperty('polluted')
+})
+
+test.each([
+  { what: 'none', headers: {} },
+  ...[
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data; boundary=x',
+    'application/xml',
+    'application/json garbage',
+    'application/json\tfoo',
+    'application/jsonx',
+    'json',
+    ' ',
+  ].map((type) => ({ what: `"${type}"`, headers: { 'content-type': type } })),
+])('content type $what is refused with 415', async ({ headers }) => {
+  const username = randomUUID()
+  const answer = await post({ ...ada, username, failures: {} }, headers)
+  expectProblem(answer, 415)
+  expect(await sagasWith(username)).toEqual([])
+})
+
+test.each([
+  'Application/JSON',
+  'application/json; charset=utf-8',
+  ' application/json',
+  'application/json ;charset=UTF-8',
+])('a body under content type "%s" is validated like any other', async (type) => {
+  const problem = expectProblem(await post({ ...ada, username: 5 }, { 'content-type': type }), 400)
+  expect(problem.errors).toMatchObject([{ path: '/username' }])
+})
+
+const bodyOf = (bytes: number) => {
+  const good = JSON.stringify({ ...ada, failures: {} })
+  return good + ' '.repeat(bytes - good.length)
+}
+
+test('a body of 64 KiB is read', async () => {
+  const { status, body } = await post(bodyOf(64 * 1024))
+  expect(status).toBe(202)
+  sagas.started.push(JSON.parse(body).sagaId)
+})
+
+test.each([
+  { what: 'by its length', headers: {} },
+  { what: 'in chunks', headers: { 'transfer-encoding': 'chunked' } },
+])('a body of 64 KiB and a byte, sent $what, is refused with 413', async ({ headers }) => {
+  expectProblem(await post(bodyOf(64 * 1024 + 1), { ...json, ...headers }), 413)
+})
+
+test.each([
+  { method: 'GET', path: '/saga', allow: ['POST'] },
+  { method: 'PUT', path: '/saga', allow: ['POST'] },
+  { method: 'DELETE', path: `/saga/${randomUUID()}`, allow: ['GET', 'HEAD'] },
+  { method: 'POST', path: '/saga/x?wait=1', allow: ['GET', 'HEAD'] },
+  { method: 'GET', path: '/saga/x/cancel', allow: ['POST'] },
+  { method: 'POST', path: '/saga/x/events', allow: ['GET'] },
+  { method: 'DELETE', path: '/logs', allow: ['GET', 'HEAD'] },
+  { method: 'PATCH', path: '/failures', allow: ['GET', 'HEAD', 'PUT'] },
+  { method: 'OPTIONS', path: '/saga', allow: ['POST'] },
+  { method: 'TRACE', path: '/logs', allow: ['GET', 'HEAD'] },
+  { method: 'PROPFIND', path: '/logs', allow: ['GET', 'HEAD'] },
+  { method: 'POST', path: '/health/ready', allow: ['GET', 'HEAD'] },
+])('$method $path is refused with 405, and told what is possible', async ({ method, path, allow }) => {
+  const answer = await rawRequest(api, { method, path, ...(/^P[AOU]/.test(method) && { headers: json, body: '{}' }) })
+  expectProblem(answer, 405)
+  expect(answer.headers['allow']?.split(', ')).toEqual(expect.arrayContaining(allow))
+})
+
+test('another method in a header is not listened to', async () => {
+  const headers = { 'x-http-method-override': 'PUT' }
+  const before = await rawRequest(api, { path: '/failures' })
+  expect(await rawRequest(api, { path: '/failures', headers })).toMatchObject({ status: 200, body: before.body })
+})
+
+const longId = 'é'.repeat(256)
+
+test.each(
+  [
+    ...['/nothing', '/SAGA/x', '//saga/x', `/saga/${randomUUID()}/rows`, '/logs/', '/favicon.png'],
+    ...[
+      '/../package.json',
+      '/..%2fpackage.json',
+      '/%2e%2e/package.json',
+      '/..%5cpackage.json',
+      '/.git/config',
+      '/src/http/',
+    ],
+    ...[`/saga/${randomUUID()}`, '/saga/abc', '/saga/..', '/saga/%2E%2E', `/saga/${'x'.repeat(255)}`],
+    ...[`/saga/${encodeURIComponent(longId.slice(1))}`, '/saga/%27%3B%20DROP%20TABLE%20saga%3B--', '/saga/%25'],
+  ].map((path) => ({ path: path.slice(0, 60), whole: path })),
+)('GET $path is a 404', async ({ whole }) => {
+  expectProblem(await rawRequest(api, { path: whole }), 404)
+})
+
+test.each([
+  { what: 'an empty id', path: '/saga/', status: 400 },
+  { what: 'a bad escape', path: '/saga/%', status: 400 },
+  { what: 'a bad escape', path: '/saga/%zz', status: 400 },
+  { what: 'a bad escape below a saga', path: '/saga/%zz/events', status: 400 },
+  { what: 'bytes that are not UTF-8', path: '/saga/%ff%fe', status: 400 },
+  { what: 'a surrogate', path: '/saga/%ED%A0%80', status: 400 },
+  { what: 'NUL', path: '/saga/a%00b', status: 400 },
+  { what: 'a line break', path: '/saga/a%0Ab', status: 400 },
+  { what: 'a line break, of events', path: '/saga/a%0Ab/events', status: 400 },
+  { what: 'an id of 256 characters', path: `/saga/${'x'.repeat(256)}`, status: 400 },
+  { what: 'an id of 256 letters beyond ASCII', path: `/saga/${encodeURIComponent(longId)}`, status: 400 },
+  { what: 'an id of 5,000 characters', path: `/saga/${'x'.repeat(5_000)}`, status: 414 },
+])('GET of a URL with $what is refused with $status', async ({ path, status }) => {
+  expectProblem(await rawRequest(api, { path }), status)
+})
+
+test.each([
+  ...['0', '-1', '501', '1000000000', '1.5', '', 'ten', 'null', '1&limit=2'].map((value) => ({
+    query: `limit=${value}`,
+    path: '/limit',
+  })),
+  ...['0', '-1', '1.5', '', 'x', '9223372036854775807', '99999999999999999999', '1&before=2'].map((value) => ({
+    query: `before=${value}`,
+    path: '/before',
+  })),
+  ...['', '%00', 'a%0Ab', 'x'.repeat(256), 'a&saga=b'].map((value) => ({ query: `saga=${value}`, path: '/saga' })),
+  ...['', 'A&service=B'].map((value) => ({ query: `service=${value}`, path: '/service' })),
+  ...['', 'failed&status=success'].map((value) => ({ query: `status=${value}`, path: '/status' })),
+  { query: 'status[]=failed', path: '/status[]' },
+  { query: 'sort=id;drop', path: '/sort' },
+  { query: '__proto__[x]=1', path: '/__proto__[x]' },
+])('GET /logs?$query is refused at $path', async ({ query, path }) => {
+  const problem = expectProblem(await rawRequest(api, { path: `/logs?${query}` }), 400)
+  expect(problem.errors).toMatchObject([{ path }])
+})
+
+const { host, port } = new URL(api)
+
+test.each([
+  ...[
+    'evil.example',
+    `evil.example:${port}`,
+    '127.0.0.1.evil.com',
+    '127.attacker.example',
+    'localhost.evil.com',
+    '0.0.0.0',
+  ].map((host) => ({ what: `Host "${host}"`, headers: { host } })),
+  ...[
+    'http://evil.example',
+    'null',
+    '',
+    `http://127.0.0.1:1`,
+    `http://evil.example:${port}`,
+    `http://${host}.evil.com`,
+  ].map((origin) => ({
+    what: `Origin "${origin.replace(port, 'PORT')}"`,
+    headers: { origin },
+  })),
+  { what: 'a Host that only a proxy would name', headers: { host: 'evil.example', 'x-forwarded-host': host } },
+])('$what is refused with 403, whatever is asked', async ({ headers }) => {
+  const username = randomUUID()
+  const body = JSON.stringify({ ...ada, username, failures: {} })
+  expectProblem(await rawRequest(api, { method: 'POST', path: '/saga', headers: { ...json, ...headers }, body }), 403)
+  expectProblem(await rawRequest(api, { path: '/logs', headers }), 403)
+  expectProblem(await rawRequest(api, { path: `/saga/${randomUUID()}/events`, headers }), 403)
+  expectProblem(await rawRequest(api, { path: '/nothing', headers }), 403)
+  expect(await sagasWith(username)).toEqual([])
+})
+
+test('the page itself, under each of its names, may ask', async () => {
+  for (const name of ['127.0.0.1', 'localhost', 'LOCALHOST', '[::1]']) {
+    const headers = { host: `${name}:${port}`, origin: `http://${name}:${port}` }
+    expect(await rawRequest(api, { path: '/logs', headers })).toMatchObject({ status: 200 })
+  }
+})
+
+test.each([
+  { what: 'no HTTP at all', bytes: 'hello\r\n\r\n', status: 400 },
+  { what: 'an empty Host', bytes: 'GET /logs HTTP/1.1\r\nHost: \r\nconnection: close\r\n\r\n', status: 403 },
+  { what: 'a request line without a version', bytes: 'GET /saga\r\n\r\n', status: 400 },
+  { what: 'no Host', bytes: 'GET /logs HTTP/1.1\r\nconnection: close\r\n\r\n', status: 400 },
+  {
+    what: 'a header with a blank in its name',
+    bytes: 'GET /logs HTTP/1.1\r\nHost: localhost\r\nbad header: 1\r\n\r\n',
+    status: 400,
+  },
+  {
+    what: 'a length and chunks at once',
+    bytes: 'POST /saga HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    status: 400,
+  },
+  {
+    what: 'a chunk of nonsense',
+    bytes:
+      'POST /saga HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
+    status: 400,
+  },
+  {
+    what: 'a length that is none',
+    bytes: 'POST /saga HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n',
+    status: 400,
+  },
+  {
+    what: '20 KiB of headers',
+    bytes: `GET /logs HTTP/1.1\r\nHost: localhost\r\nx: ${'x'.repeat(20 * 1024)}\r\n\r\n`,
+    status: 431,
+  },
+  { what: 'a URL of 20 KiB', bytes: `GET /${'x'.repeat(20 * 1024)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, status: 431 },
+])('a request with $what is answered with $status', async ({ bytes, status }) => {
+  expectProblem(await rawBytes(api, bytes), status)
+})
+
+test.each([
+  { what: 'right-to-left override', text: 'ada \u202egnp.exe' },
+  { what: 'an emoji of several', text: '👩‍👩‍👧‍👦 family' },
+  { what: 'four-byte letters', text: '𝒜𝒹𝒶 𠮷' },
+  { what: 'a letter and its accent apart', text: 'e\u0301te\u0301' },
+  { what: 'markup', text: '<script>alert(1)</script><img src=x onerror=alert(1)>' },
+  { what: 'SQL', text: "'; DROP TABLE table_a; --" },
+  { what: 'templates', text: '${jndi:ldap://x} {{7*7}} %s $1' },
+  { what: 'a backslash and quotes', text: '\\ " \' \\u0000' },
+  { what: 'the name of a prototype', text: '__proto__' },
+  { what: '100 emoji', text: '🙃'.repeat(100) },
+])('$what in a text is taken as it is', async ({ text }) => {
+  const { status, body } = await post(
+    { username: text, address: text, payment: text, failures: {} },
+    json,
+    '/saga?wait=60',
+  )
+  expect(status).toBe(200)
+  const saga: Saga = JSON.parse(body)
+  sagas.started.push(saga.sagaId)
+  expect(saga).toMatchObject({ status: 'COMPLETED', input: { username: text, address: text } })
+  expect(await sagas.rows(saga.sagaId)).toEqual(everywhere)
+  const kept = await query(
+    sagas.where.database,
+    `SELECT username, address, payment_method FROM table_a a JOIN table_b b ON b.user_id = a.id JOIN table_c c ON c.user_id = a.id
+     WHERE a.saga_id = $1`,
+    [saga.sagaId],
+  )
+  expect(kept).toEqual([{ username: text, address: text, payment_method: text }])
+})
+
+test('blanks around a text do not count, and are not kept', async () => {
+  const username = `\u00a0\t${'x'.repeat(100)}\r\n `
+  const { status, body } = await post({ ...ada, username, failures: {} }, json, '/saga?wait=60')
+  expect(status).toBe(200)
+  const saga: Saga = JSON.parse(body)
+  sagas.started.push(saga.sagaId)
+  expect(saga.input.username).toBe('x'.repeat(100))
+})
+
+testReplay(() => sagas)
