@@ -157,6 +157,23 @@ test('a polluted body pollutes nothing', async () => {
   expect(await sagas.run()).not.toHaveProperty('polluted')
 })
 
+test.each(badBodies.filter(({ what }) => what.startsWith('failures: ')))(
+  'PUT /failures refuses $what, and leaves what is in force',
+  async ({ body, path = '' }) => {
+    const inForce = await rawRequest(api, { path: '/failures' })
+    const { failures } = body({ username: '', address: '', payment: '' }) as { failures: unknown }
+    const answer = await rawRequest(api, {
+      method: 'PUT',
+      path: '/failures',
+      headers: json,
+      body: JSON.stringify(failures),
+    })
+    const problem = expectProblem(answer, 400)
+    expect(problem.errors).toContainEqual({ path: path.replace('/failures', ''), message: expect.any(String) })
+    expect((await rawRequest(api, { path: '/failures' })).body).toBe(inForce.body)
+  },
+)
+
 test.each([
   { what: 'none', headers: {} },
   ...[
