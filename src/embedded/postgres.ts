@@ -193,8 +193,14 @@ async function initialise({ initdb, home, user, signal }: Initialisation): Promi
     // The built-in C.UTF-8: the same order and the same rules for letters on every machine, whatever its locale.
     const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
     const access = ['--username=postgres', '--auth=scram-sha-256', `--pwfile=${join(home, 'password')}`]
-    const run = { ...user, cwd: '/', env: ENVIRONMENT, signal, killSignal: 'SIGKILL' as const }
-    await promisify(execFile)(initdb, [`--pgdata=${unfinished}`, ...access, ...locale, '--no-instructions'], run)
+    const run = { ...user, cwd: '/', env: ENVIRONMENT }
+    const args = [`--pgdata=${unfinished}`, ...access, ...locale, '--no-instructions']
+    signal?.throwIfAborted()
+    const made = promisify(execFile)(initdb, args, run)
+    // Not by execFile's own `signal`, which does not wait until initdb, and what that has started, is gone.
+    const kill = () => made.child.kill('SIGKILL')
+    signal?.addEventListener('abort', kill)
+    await made.finally(() => signal?.removeEventListener('abort', kill))
     renameSync(unfinished, join(home, 'data'))
   } catch (error) {
     rmSync(unfinished, { recursive: true, force: true, maxRetries: 5 })

@@ -101,7 +101,7 @@ test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends
   expect(await sagas.run()).toMatchObject({ status: 'COMPLETED' })
   await system.stop()
   await postgres.stop()
-  rmSync(folder, { recursive: true, force: true })
+  for (const made of [folder, postgres.home]) rmSync(made, { recursive: true, force: true })
 })
 
 test('a saga that a crash left between PostgreSQL and Temporal is started by the sweep', async () => {
