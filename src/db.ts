@@ -9,6 +9,13 @@ export type Client = PoolClient
 /** Anything that runs a statement: the pool itself, or a client inside a transaction. */
 export type Queryable = Pick<Pool, 'query'>
 
+/** Bounds for statements on the saga's own tables: one that waits for a lock must not keep its connection from the others. */
+export const sagaBounds = {
+  lock_timeout: 3_000,
+  statement_timeout: 4_000,
+  idle_in_transaction_session_timeout: 8_000,
+}
+
 export interface PoolOptions {
   /** Connections at most. */
   max: number
@@ -16,6 +23,8 @@ export interface PoolOptions {
   name: string
   /** Server-side bounds in ms, by setting name, such as `lock_timeout`. */
   bounds?: Record<string, number>
+  /** A statement without an answer for so long counts as lost, in ms: for a server that is frozen or out of reach. */
+  queryTimeoutMs?: number
   /** Told of connections that broke while idle; the pool replaces them. */
   onError?: (error: Error) => void
 }
@@ -24,12 +33,17 @@ export interface PoolOptions {
  * A pool that survives its server: an idle or checked-out connection that breaks is an event, not the end of the
  * process (node-postgres emits 'error' on both, and without a listener Node exits).
  */
-export function makePool(databaseUrl: string, { max, name, bounds = {}, onError = () => {} }: PoolOptions): Pool {
+export function makePool(
+  databaseUrl: string,
+  { max, name, bounds = {}, queryTimeoutMs, onError = () => {} }: PoolOptions,
+): Pool {
   const pool = new Pool({
     connectionString: databaseUrl,
     max,
     application_name: name,
-    connectionTimeoutMillis: 4_000,
+    connectionTimeoutMillis: 3_000,
+    keepAlive: true,
+    ...(queryTimeoutMs !== undefined && { query_timeout: queryTimeoutMs }),
     options: Object.entries(bounds)
       .map(([setting, ms]) => `-c ${setting}=${ms}`)
       .join(' '),
@@ -110,4 +124,4 @@ export function isDatabaseAway(error: unknown): boolean {
 
 /** What node-postgres says without a code. */
 const AWAY_MESSAGE =
-  /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i
+  /Connection terminated|Query read timeout|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i

@@ -3,7 +3,13 @@ import type { Config } from './config.js'
 
 /** Structured logs on standard output, one line an event. */
 export function makeLogger({ logLevel }: Config): Logger {
-  return pino({ level: logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime })
+  return pino({
+    level: logLevel,
+    base: null,
+    // What PostgreSQL says of an error's details holds the values of the row.
+    redact: ['err.detail', 'err.where', 'err.internalQuery'],
+    timestamp: pino.stdTimeFunctions.isoTime,
+  })
 }
 
 /** Ends the program with the one sentence that its user needs. */

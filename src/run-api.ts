@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { Logger } from 'pino'
 import { makeSagaStore } from './activities/index.js'
 import type { Config } from './config.js'
-import { makePool } from './db.js'
+import { makePool, sagaBounds } from './db.js'
 import { makeApp } from './http/app.js'
 import { refuseOpenBind } from './http/guards.js'
 import { SagaFeed } from './http/saga-feed.js'
@@ -22,7 +22,13 @@ export interface RunningApi {
 export async function startApi(config: Config, temporal: Temporal, logger: Logger): Promise<RunningApi> {
   refuseOpenBind(config)
   const onError = (error: Error) => logger.warn({ err: error }, 'A database connection broke')
-  const pool = makePool(config.databaseUrl, { max: 20, name: 'saga-api', onError })
+  const pool = makePool(config.databaseUrl, {
+    max: 20,
+    name: 'saga-api',
+    bounds: sagaBounds,
+    queryTimeoutMs: 4_500,
+    onError,
+  })
   const feed = new SagaFeed(config.databaseUrl, logger)
   const temporalHealth = new TemporalHealth(temporal, TASK_QUEUE)
   const release = async () => {

@@ -2,7 +2,7 @@ import { Worker } from '@temporalio/worker'
 import type { Logger } from 'pino'
 import { makeActivities, makeSagaStore } from './activities/index.js'
 import type { Config } from './config.js'
-import { makePool } from './db.js'
+import { makePool, sagaBounds } from './db.js'
 import { requireCurrentSchema } from './migrations.js'
 import { keepSweepRunning, SagaStarter } from './saga/node/saga-starter.js'
 import { TASK_QUEUE, workflowBundle, type Temporal } from './temporal.js'
@@ -25,11 +25,18 @@ export interface RunningWorker {
 /** Starts the worker: workflows, activities, and the watch over the sweep. Throws where the schema is too old. */
 export async function startWorker(config: Config, temporal: Temporal, logger: Logger): Promise<RunningWorker> {
   const onError = (error: Error) => logger.warn({ err: error }, 'A database connection broke')
-  const pool = makePool(config.databaseUrl, { max: 20, name: 'saga-worker', onError })
+  const pool = makePool(config.databaseUrl, {
+    max: 20,
+    name: 'saga-worker',
+    bounds: sagaBounds,
+    queryTimeoutMs: 6_000,
+    onError,
+  })
   const participants = makePool(config.databaseUrl, {
     max: 20,
     name: 'saga-participants',
     bounds: participantBounds,
+    queryTimeoutMs: 12_000,
     onError,
   })
   const closePools = async () => {

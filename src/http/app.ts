@@ -78,7 +78,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
 function refuseBrokenText(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    if (isUtf8(body)) parse(request, body.toString(), done)
+    if (isUtf8(body)) void parse(request, body.toString(), done)
     else done(new HttpProblem(400, 'The body is not valid UTF-8.'))
   })
 }

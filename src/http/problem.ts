@@ -19,6 +19,12 @@ export class HttpProblem extends Error {
 
 export const problems = {
   unknownSaga: (id: string) => new HttpProblem(404, `There is no saga ${id}.`),
+  databaseAway: () =>
+    new HttpProblem(503, 'PostgreSQL is away. Try again, under the same Idempotency-Key where there is one.', {
+      headers: { 'retry-after': '2' },
+    }),
+  busy: () =>
+    new HttpProblem(503, 'PostgreSQL is busy with this saga. Try again.', { headers: { 'retry-after': '2' } }),
   away: (what: string) =>
     new HttpProblem(503, `${what} is away. Nothing was written; try again.`, { headers: { 'retry-after': '2' } }),
 }
@@ -44,6 +50,9 @@ export function send(reply: FastifyReply, { status, message, extra }: HttpProble
     .send(toProblem(status, message, extra.errors))
 }
 
+const LOCK_TIMEOUT = '55P03'
+const STATEMENT_TIMEOUT = '57014'
+
 const details: Record<string, string> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'Send the body as application/json.',
   FST_ERR_CTP_EMPTY_JSON_BODY: 'The body is empty; send a JSON object.',
@@ -62,7 +71,8 @@ function explain(error: FastifyError | HttpProblem, request: FastifyRequest): Ht
     const first = errors[0] ? `${errors[0].path.slice(1) || place} ${errors[0].message}` : 'see errors'
     return new HttpProblem(400, `The ${place} is not right: ${first}.`, { errors })
   }
-  if (isDatabaseAway(error)) return problems.away('PostgreSQL')
+  if (isDatabaseAway(error)) return problems.databaseAway()
+  if (error.code === LOCK_TIMEOUT || error.code === STATEMENT_TIMEOUT) return problems.busy()
   const status = error.statusCode ?? 500
   if (status < 500) return new HttpProblem(status, details[error.code] ?? 'The request is not right.')
   request.log.error({ err: error }, 'A request failed')

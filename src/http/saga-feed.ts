@@ -47,12 +47,19 @@ export class SagaFeed {
     })
     client.on('notification', ({ payload }) => this.#wakers.get(payload ?? '')?.forEach((wake) => wake()))
     client.on('error', () => {})
-    client.on('end', () => {
+    try {
+      await client.connect()
+      await client.query(`LISTEN ${CHANGES}`)
+    } catch (error) {
+      client.end().catch(() => {})
+      throw error
+    }
+    // Only now: a client whose connect failed says 'end' as well, and each one heard would begin another reconnect.
+    client.once('end', () => {
       if (!this.#stopping.signal.aborted) void this.#reconnect()
     })
-    await client.connect()
-    await client.query(`LISTEN ${CHANGES}`)
     this.#client = client
+    if (this.#stopping.signal.aborted) return this.stop()
     this.#wakeAll()
   }
 
@@ -63,7 +70,7 @@ export class SagaFeed {
       try {
         return await this.#listen()
       } catch {
-        // PostgreSQL is still away: its 'end' has not been heard, for nothing was connected.
+        // PostgreSQL is still away.
       }
     }
   }

@@ -107,7 +107,7 @@ export type Opening =
 
 export interface RunSettings {
   stepTimeoutMs: number
-  /** A run of this saga was lost before: local activities leave no trace in history, so none is used any more. */
+  /** Set once a run of this saga was lost or a call of it failed: local activities leave no trace where they die. */
   regularOnly: boolean
 }
 
@@ -125,7 +125,16 @@ export interface RollbackOrder {
 }
 
 /** What became of a claim: `rollback` for us to carry out, or how the saga has ended already. */
-export type RollbackClaim = { go: 'rollback'; regularOnly: boolean } | { go: 'ended'; ending: Ending }
+export type RollbackClaim =
+  | {
+      go: 'rollback'
+      regularOnly: boolean
+      /** To compensate, in this order. */
+      reached: string[]
+      /** Declared steps that no run is known to have reached; to be settled before the others. */
+      unreached: string[]
+    }
+  | { go: 'ended'; ending: Ending }
 
 /** What became of the attempt to complete: how the saga has ended, or why it must be rolled back. */
 export type CompletionClaim = { go: 'rollback'; cause: RollbackCause } | { go: 'ended'; ending: Ending }

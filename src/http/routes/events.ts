@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { SSEMessage } from '@fastify/sse'
+import type { FastifyRequest } from 'fastify'
 import { followLog } from '../../saga/node/saga-log.js'
 import type { AppContext } from '../app.js'
-import { problems } from '../problem.js'
+import { HttpProblem, problems } from '../problem.js'
 import { Changes } from '../saga-feed.js'
 import { isEnded, toSaga } from '../saga-view.js'
 import { SagaParams } from '../schemas/common.js'
@@ -11,18 +12,28 @@ import { SagaParams } from '../schemas/common.js'
 export const eventRoutes =
   ({ pool, store, feed, links }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
-    app.get('/saga/:id/events', { schema: { params: SagaParams }, sse: 'only' }, async (request, reply) => {
+    const onRequest = async ({ headers: { accept = '*/*' } }: FastifyRequest) => {
+      // Before the stream's own look at it, whose refusal is no problem document.
+      if (!/text\/event-stream|text\/\*|\*\/\*/.test(accept)) {
+        throw new HttpProblem(406, 'This is a stream: accept text/event-stream.')
+      }
+    }
+    app.get('/saga/:id/events', { schema: { params: SagaParams }, sse: 'only', onRequest }, async (request, reply) => {
       const { id } = request.params
       if (!(await store.get(id))) throw problems.unknownSaga(id)
+      if (request.method === 'HEAD') return reply.type('text/event-stream').send()
       const gone = new AbortController()
       reply.sse.onClose(() => gone.abort())
       const lastEventId = Number(reply.sse.lastEventId)
       await reply.sse.send(sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone.signal))
+      return reply
     })
 
     /** Behind every change: the log rows that are new, then the saga where its answer differs from the last one sent. */
     async function* sagaEvents(sagaId: string, afterId: number, signal: AbortSignal): AsyncGenerator<SSEMessage> {
       const changes = new Changes(feed, sagaId)
+      // A reader who went away while the stream waited for them never lets it come to its end.
+      signal.addEventListener('abort', () => changes.close(), { once: true })
       let sent = ''
       try {
         while (!signal.aborted) {

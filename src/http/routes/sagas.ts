@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { whileAway } from '../../db.js'
 import type { SagaRecord } from '../../saga/node/saga-record.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
@@ -9,6 +10,9 @@ import { readUntil } from '../saga-feed.js'
 import { isEnded, toAccepted, toSaga } from '../saga-view.js'
 import { SagaParams } from '../schemas/common.js'
 import { CancelRequest, CreateUserRequest, StartHeaders, StartQuery } from '../schemas/saga.js'
+
+/** How long a start waits for a database that is away; with the connection's own time-out it stays within 5 s. */
+const INTENT_WAIT_MS = 1_500
 
 /** POST /saga, GET /saga/{id}, POST /saga/{id}/cancel. */
 export const sagaRoutes =
@@ -51,14 +55,16 @@ export const sagaRoutes =
       if (temporalHealth.isAway) throw problems.away('Temporal')
       const parsed = createUser.parse(body)
       if ('problems' in parsed) throw new HttpProblem(400, 'The body is not right.', { errors: parsed.problems })
-      const answer = await store.writeIntent({
+      const intent = {
         sagaId: randomUUID(),
         saga: createUser,
         steps: createUserSaga.steps,
         ...parsed,
         idempotencyKey,
         maxOpen: config.maxOpenSagas,
-      })
+      }
+      // Again under the same id where the connection broke, for the row may be there.
+      const answer = await whileAway(INTENT_WAIT_MS, () => store.writeIntent(intent))
       if (answer.kind === 'mismatch') {
         throw new HttpProblem(
           422,
@@ -92,7 +98,9 @@ export const sagaRoutes =
     ): Promise<SagaRecord> {
       const gone = new AbortController()
       connection.once('close', () => gone.abort())
-      const read = async () => (await store.get(saga.sagaId)) ?? saga
+      let last = saga
+      // What is acknowledged stays so: a database that goes away meanwhile is waited for like the outcome.
+      const read = async () => (last = (await store.get(saga.sagaId).catch(() => undefined)) ?? last)
       return readUntil(feed, saga.sagaId, { read, enough, waitMs: seconds * 1_000, signal: gone.signal })
     }
 
@@ -123,7 +131,7 @@ export const sagaRoutes =
             app.log.warn({ sagaId: id, err: error }, 'Temporal did not take the cancel; the sweep will repeat it')
           })
         }
-        const now = (await store.get(id)) ?? record
+        const now = (await store.get(id).catch(() => undefined)) ?? record
         return reply
           .code(202)
           .header('location', `/saga/${encodeURIComponent(id)}`)

@@ -50,11 +50,12 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
     }
     const write = (end: AttemptEnd['end']) => writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, end })
     try {
-      const { end, report } = await withinTime(order.timeoutMs, work(), (late) => {
+      const { end, report } = await withinTime(order.timeoutMs, work(), (end) => {
+        const late = end instanceof Error ? toFailure(end, secrets).message : end
         logger.info({ sagaId: key.sagaId, step: order.step, op: order.op, late }, 'A call ended after its time-out')
       })
       if (!(await write(end))) {
-        throw new NotAnAttempt(unavailable('PostgreSQL is away: the attempt could not be written down'))
+        throw new NotAnAttempt(unavailable('the attempt could not be written down'))
       }
       return report
     } catch (error) {
@@ -70,13 +71,14 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
     }
   }
 
-  /** Writes an attempt's row. False where PostgreSQL stays away: the writing then goes on behind the attempt. */
+  /** Writes an attempt's row. False where that can't be done now: the writing then goes on behind the attempt. */
   async function writeEnd(sagaId: string, end: AttemptEnd): Promise<boolean> {
     try {
       await whileAway(END_WAIT_MS, () => store.endAttempt(sagaId, end))
       return true
     } catch (error) {
-      if (!isDatabaseAway(error)) throw error
+      if (!isDatabaseAway(error))
+        logger.error({ sagaId, step: end.order.step, err: error }, 'An attempt could not be written')
       void writeLater(sagaId, end)
       return false
     }
@@ -85,13 +87,14 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
   async function writeLater(sagaId: string, end: AttemptEnd): Promise<void> {
     for (;;) {
       try {
-        await sleep(500)
+        await sleep(1_000)
         await store.endAttempt(sagaId, end)
         return
       } catch (error) {
-        if (isDatabaseAway(error)) continue
-        logger.error({ sagaId, step: end.order.step, err: error }, 'The row of an attempt was lost')
-        return
+        if (!store.isOpen) {
+          logger.error({ sagaId, step: end.order.step, err: error }, 'The row of an attempt was lost')
+          return
+        }
       }
     }
   }
@@ -138,7 +141,7 @@ function refuseStart({ fate, ended }: AttemptStart, { step, op, budget }: Attemp
   }
 }
 
-async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: string) => void): Promise<T> {
+async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: string | Error) => void): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   let timedOut = false
   const timeout = new Promise<never>((_, reject) => {
@@ -149,7 +152,7 @@ async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: 
   })
   work.then(
     () => timedOut && onLate('it was answered'),
-    (error: Error) => timedOut && onLate(`${error.name}: ${error.message}`),
+    (error: Error) => timedOut && onLate(error),
   )
   try {
     return await Promise.race([work, timeout])
@@ -171,7 +174,7 @@ function toFailure(error: unknown, secrets: string[]): ApplicationFailure {
   }
   const isTyped = error instanceof ApplicationFailure
   const message = error instanceof Error ? error.message : String(error)
-  const safe = redacted({ type: '', message: message.slice(0, 500) }, secrets).message
+  const safe = redacted({ type: '', message }, secrets).message.slice(0, 500)
   return ApplicationFailure.create({
     type: (isTyped && error.type) || FailureType.OutcomeUnknown,
     message: safe,

@@ -56,11 +56,19 @@ export class SagaStarter {
 export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logger: Logger): SweepActivities {
   return {
     async sweep() {
-      const unstarted = await store.unstarted(SWEEP_AFTER_MS)
-      for (const record of unstarted) await starter.start(record)
-      const uncancelled = await store.uncancelled(SWEEP_AFTER_MS)
-      for (const { sagaId } of uncancelled) await starter.cancel(sagaId)
-      const swept = { started: unstarted.length, cancelled: uncancelled.length }
+      const each = async (records: SagaRecord[], bring: (record: SagaRecord) => Promise<void>) => {
+        for (const record of records) {
+          // One that Temporal does not take must not hold the others.
+          await bring(record).catch((error: Error) =>
+            logger.error({ sagaId: record.sagaId, err: error }, 'Sweeping failed'),
+          )
+        }
+        return records.length
+      }
+      const swept = {
+        started: await each(await store.unstarted(SWEEP_AFTER_MS), (record) => starter.start(record)),
+        cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), ({ sagaId }) => starter.cancel(sagaId)),
+      }
       if (swept.started + swept.cancelled > 0) logger.warn(swept, 'The sweep found sagas to start or to cancel')
       return swept
     },

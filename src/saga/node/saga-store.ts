@@ -90,6 +90,11 @@ export class SagaStore {
     private readonly types: ReadonlyMap<string, SagaType<Json>>,
   ) {}
 
+  /** False once its connections have been given back for good. */
+  get isOpen(): boolean {
+    return !this.pool.ended && !this.pool.ending
+  }
+
   async get(sagaId: string): Promise<SagaRecord | undefined> {
     const { rows } = await this.pool.query(`SELECT ${recordColumns} FROM saga WHERE saga_id = $1`, [sagaId])
     return rows[0]
@@ -103,7 +108,7 @@ export class SagaStore {
          INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
          WHERE (SELECT count(*) FROM saga WHERE fate IN ('open', 'rollback') AND status <> 'NEEDS_ATTENTION') < $10
-         ON CONFLICT (idempotency_key) DO NOTHING
+         ON CONFLICT DO NOTHING
          RETURNING *
        ), told AS (SELECT pg_notify('${CHANGES}', saga_id) FROM written)
        SELECT ${recordColumns} FROM written LEFT JOIN told ON true`,
@@ -121,12 +126,14 @@ export class SagaStore {
       ],
     )
     if (rows[0]) return { kind: 'written', record: rows[0] }
-    if (idempotencyKey === undefined) return { kind: 'full' }
-    const known = await this.pool.query(`SELECT ${recordColumns} FROM saga WHERE idempotency_key = $1`, [
-      idempotencyKey,
-    ])
+    const known = await this.pool.query(
+      `SELECT ${recordColumns} FROM saga WHERE saga_id = $1 OR idempotency_key = $2`,
+      [sagaId, idempotencyKey ?? null],
+    )
     const record: SagaRecord | undefined = known.rows[0]
     if (!record) return { kind: 'full' }
+    // Our own: an earlier try of this very call wrote it, and lost the answer.
+    if (record.sagaId === sagaId) return { kind: 'written', record }
     return record.inputHash === inputHash && record.type === saga.type
       ? { kind: 'replayed', record }
       : { kind: 'mismatch' }
@@ -142,7 +149,12 @@ export class SagaStore {
     const parsed = saga.parse(order.input)
     const problems = [...idProblems(sagaId), ...('problems' in parsed ? parsed.problems : [])]
     if ('problems' in parsed || problems.length > 0) {
-      if (idProblems(sagaId).length === 0) await this.writeRefusal(sagaId, order, problems)
+      if (idProblems(sagaId).length > 0) throw invalidInput(problems)
+      await this.writeRefusal(sagaId, order, problems)
+      const standing = await this.get(sagaId)
+      if (standing && standing.firstRunId !== order.firstRunId) {
+        throw sagaIdTaken(sagaId, 'it belongs to a saga with another input')
+      }
       throw invalidInput(problems)
     }
     const { input, failures } = parsed
@@ -192,10 +204,12 @@ export class SagaStore {
     const row = rows[0]
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     const records: (StepRecord | CompensationRecord)[] = op === 'invoke' ? row.steps : row.compensations
+    const known = records.find((record) => record.step === step)
     const own: Failures | null = row.failures
     return {
       fate: row.fate,
-      ended: records.find((record) => record.step === step)?.attempts ?? 0,
+      // One that has succeeded is asked again only by a repeated run, and the barrier has its answer.
+      ended: known && !['succeeded', 'done', 'empty'].includes(known.status) ? known.attempts : 0,
       injection: {
         scope: own ? `saga ${sagaId}` : `all ${row.generation}`,
         failures: (own ?? row.allFailures)[step] ?? [],
@@ -256,7 +270,8 @@ export class SagaStore {
     if (end.kind === 'compensated' && end.verdict === 'empty' && !order.reached && !before) return attempt
 
     const late = record.fate !== 'rollback' || before?.status === 'done' || before?.status === 'empty'
-    const stuck = failed && order.budget !== null && attempt >= order.budget && order.reached
+    const isUsedUp = failed && (order.budget === null || attempt >= order.budget)
+    const stuck = isUsedUp && before?.status !== 'stuck'
     const status = end.kind === 'compensated' ? end.verdict : stuck || before?.status === 'stuck' ? 'stuck' : 'running'
     const after: CompensationRecord = late
       ? { ...(before ?? { step: order.step, status: 'pending' }), attempts: attempt }
@@ -279,10 +294,13 @@ export class SagaStore {
         message: `Compensating ${order.step} failed ${attempt} times (${message}). It goes on every 10 s; remove what stands in its way.`,
       })
     }
+    // It had an effect to undo, though no attempt of it left a row: its process was killed.
+    const isUndone = ({ step, status }: StepRecord) =>
+      step === order.step && status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
     const compensations = before
       ? record.compensations.map((one) => (one === before ? after : one))
       : [...record.compensations, after]
-    await save({ compensations }, entries)
+    await save({ compensations, steps: record.steps.map((one) => (isUndone(one) ? doubted(one) : one)) }, entries)
     return attempt
   }
 
@@ -306,9 +324,13 @@ export class SagaStore {
       const claims = record.claims + 1
       if (record.fate === 'rollback') {
         await save({ claims }, [])
-        return { go: 'rollback', regularOnly: claims > 1 }
+        return { go: 'rollback', regularOnly: claims > 1, ...toCompensate(record, record.compensations) }
       }
-      const { failedStep, error } = this.#speak(record, cause)
+      const { failedStep, error } = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
+      // A lost run may have reached steps that this one has not; they come first, for they were reached later.
+      const lost = record.steps.filter(({ step, attempts }) => attempts > 0 && !reached.includes(step))
+      const known = [...lost.map(({ step }) => step).toReversed(), ...reached]
+      const compensations = known.map((step): CompensationRecord => ({ step, status: 'pending', attempts: 0 }))
       const message = failedStep ? `step ${failedStep} failed for good: ${error.type}: ${error.message}` : error.message
       await save(
         {
@@ -317,12 +339,12 @@ export class SagaStore {
           claims,
           failed_step: failedStep,
           error,
-          steps: record.steps.map((step) => settled(step, { failedStep, error, reached })),
-          compensations: reached.map((step): CompensationRecord => ({ step, status: 'pending', attempts: 0 })),
+          steps: record.steps.map((step) => settled(step, { failedStep, error, reached: known })),
+          compensations,
         },
         [{ service: 'ROLLBACK', status: 'triggered', message }],
       )
-      return { go: 'rollback', regularOnly: claims > 1 }
+      return { go: 'rollback', regularOnly: claims > 1, ...toCompensate(record, compensations) }
     })
   }
 
@@ -392,8 +414,9 @@ export class SagaStore {
 
   /** The cause in words for people: who cancelled and why, and no secret in any of it. */
   #speak(record: SagaRecord, cause: RollbackCause): RollbackCause {
-    if (cause.failedStep === null && cause.error.type === FailureType.Cancelled) return cancelCause(record.cancel)
-    return { ...cause, error: redacted(cause.error, this.secretsOf(record)) }
+    const isCancel = cause.failedStep === null && cause.error.type === FailureType.Cancelled
+    const spoken = isCancel ? cancelCause(record.cancel) : cause
+    return { ...spoken, error: redacted(spoken.error, this.secretsOf(record)) }
   }
 
   secretsOf({ type, input }: { type: string; input: Json }): string[] {
@@ -446,13 +469,34 @@ function settled(step: StepRecord, { failedStep, error, reached }: RollbackCause
   return step
 }
 
+/** What a rollback has still to do: `reached`, in this order, and what no run is known to have reached. */
+function toCompensate(
+  record: SagaRecord,
+  compensations: CompensationRecord[],
+): { reached: string[]; unreached: string[] } {
+  const known = new Set(compensations.map(({ step }) => step))
+  return {
+    reached: compensations.filter(({ status }) => status !== 'done' && status !== 'empty').map(({ step }) => step),
+    unreached: record.steps
+      .map(({ step }) => step)
+      .filter((step) => !known.has(step))
+      .toReversed(),
+  }
+}
+
+function doubted(step: StepRecord): StepRecord {
+  return { ...step, status: 'failed', outcome: 'unknown' }
+}
+
 function withoutError(step: StepRecord): StepRecord {
   const { error: _error, ...rest } = step
   return rest
 }
 
+/** Takes secrets out of a message. Those of three characters and less are no secret, and stand in half the words there are. */
 export function redacted(error: SagaError, secrets: string[]): SagaError {
-  return { ...error, message: secrets.reduce((text, secret) => text.replaceAll(secret, '****'), error.message) }
+  const long = secrets.filter((secret) => secret.length > 3)
+  return { ...error, message: long.reduce((text, secret) => text.replaceAll(secret, '****'), error.message) }
 }
 
 /** Workflow ids that can be saga ids: anything PostgreSQL and people can handle, up to the contract's 255 characters. */

@@ -33,8 +33,9 @@ export const store = proxyLocalActivities<SagaActivities>({
 
 /**
  * Calls a step until it is applied, refused, or its policy is used up. The first attempt is a local activity, one round
- * trip less for the call that works; the others are regular ones, which the Web UI shows and can pause. A cancel is
- * seen when the local attempt ends, and at once during a regular one.
+ * trip less for the call that works; the others are regular ones, which the Web UI shows and can pause. After the first
+ * that failed a run stays with regular ones: a local call that kills its process leaves nothing in history, and would be
+ * made again for ever. A cancel is seen when the local attempt ends, and at once during a regular one.
  */
 export async function invoke(step: string, input: Json, steps: StepDeclarations, settings: RunSettings): Promise<Json> {
   const order: InvokeOrder = {
@@ -54,6 +55,7 @@ export async function invoke(step: string, input: Json, steps: StepDeclarations,
     } catch (error) {
       throwIfCancelled()
       if (!isRetryable(error)) throw error
+      settings.regularOnly = true
       await sleep(policy.firstDelayMs)
       policy = afterFirst(policy)
     }
@@ -86,6 +88,7 @@ export async function compensate(
       await localCalls(order).compensate(order)
       return
     } catch {
+      settings.regularOnly = true
       await sleep(policy.firstDelayMs)
       policy = afterFirst(policy)
     }
@@ -93,13 +96,20 @@ export async function compensate(
   try {
     await regularCalls(order, policy).compensate(order)
   } catch {
-    await sleep(policy.maxDelayMs)
-    const endless = {
-      attempts: Number.POSITIVE_INFINITY,
-      firstDelayMs: policy.maxDelayMs,
-      maxDelayMs: policy.maxDelayMs,
+    await compensateForEver(order, policy.maxDelayMs)
+  }
+}
+
+async function compensateForEver(order: CompensateOrder, delayMs: number): Promise<void> {
+  const policy = { attempts: Number.POSITIVE_INFINITY, firstDelayMs: delayMs, maxDelayMs: delayMs }
+  for (;;) {
+    await sleep(delayMs)
+    try {
+      await regularCalls(order, policy).compensate({ ...order, budget: null })
+      return
+    } catch {
+      // A failure that must not be retried: of a compensation it is, all the same.
     }
-    await regularCalls(order, endless).compensate({ ...order, budget: null })
   }
 }
 

@@ -29,7 +29,7 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
   input: Input,
 ): Promise<Result> {
   const workflowScope = CancellationScope.current()
-  const stack = new CompensationStack(saga.steps)
+  const stack = new CompensationStack()
   const opening = await open(saga, input)
 
   let ending: Ending
@@ -81,7 +81,7 @@ function stepCalls<Steps extends StepDeclarations>(
   stack: CompensationStack,
   settings: RunSettings,
 ): StepCalls<Steps> {
-  const call = (step: string) => async (input: Json) => {
+  const run = async (step: string, input: Json) => {
     throwIfCancelled()
     // Before the call: one whose answer never comes may have taken effect.
     stack.register(step)
@@ -90,6 +90,12 @@ function stepCalls<Steps extends StepDeclarations>(
     } catch (error) {
       throw isCancellation(error) ? error : new StepFailed(step, error)
     }
+  }
+  const call = (step: string) => (input: Json) => {
+    const result = run(step, input)
+    // A saga may await it later: until then its failure must not count as one that nobody handles.
+    result.catch(() => {})
+    return result
   }
   return Object.fromEntries(Object.keys(steps).map((step) => [step, call(step)])) as unknown as StepCalls<Steps>
 }
@@ -111,9 +117,10 @@ function causeOf(error: unknown): RollbackCause {
 }
 
 /**
- * Claims the rollback and carries it out, out of the reach of cancellation: first the declared steps that this run knows
- * nothing of (the barrier answers `empty` for what never happened, and refuses it from then on), then the stack, newest
- * first. After Garcia-Molina and Salem, Sagas (1987), but for the steps not on the stack: a lost run may have reached them.
+ * Claims the rollback and carries it out, out of the reach of cancellation: first the declared steps that no run is known
+ * to have reached (the barrier answers `empty` for what never happened, and refuses it from then on), then those that were,
+ * by this run's stack and by the saga's row, newest first. After Garcia-Molina and Salem, Sagas (1987), but for the steps
+ * not on the stack: a lost run may have reached them, and left nothing of it in history.
  */
 function rollBack(
   steps: StepDeclarations,
@@ -121,17 +128,18 @@ function rollBack(
   settings: RunSettings,
   cause: RollbackCause,
 ): Promise<Ending> {
+  stack.close()
   return CancellationScope.nonCancellable(async () => {
     const claim = await store.claimRollback({ cause, reached: stack.reached })
     if (claim.go === 'ended') return claim.ending
     const run = { ...settings, regularOnly: settings.regularOnly || claim.regularOnly }
 
     const again: string[] = []
-    for (const step of stack.unreached) {
+    for (const step of claim.unreached) {
       // One that can't be settled now must not hold what is known to need its compensation.
       await compensateUnreached(step, steps, run).catch(() => again.push(step))
     }
-    for (const step of stack.reached) await compensate(step, steps, run, { reached: true })
+    for (const step of claim.reached) await compensate(step, steps, run, { reached: true })
     for (const step of again) await compensate(step, steps, run, { reached: false })
 
     return store.closeRolledBack()
