@@ -1,11 +1,12 @@
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { bundleWorkflowCode } from '@temporalio/worker'
-import { workflowBundle } from './temporal.js'
+import { payloadConverterPath, workflowBundle } from './temporal.js'
 
 /** Part of `npm run build`: bundles the workflow code once, so that no worker does it at its start. */
 const { code } = await bundleWorkflowCode({
   workflowsPath: fileURLToPath(new URL('./workflows/index.js', import.meta.url)),
+  payloadConverterPath,
   logger: { log() {}, trace() {}, debug() {}, info() {}, warn: console.warn, error: console.error },
 })
 await writeFile(workflowBundle.codePath, code)

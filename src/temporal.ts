@@ -10,6 +10,9 @@ export const TASK_QUEUE = 'saga'
 /** The workflow code as the worker runs it, built by `npm run build`. */
 export const workflowBundle = { codePath: fileURLToPath(new URL('./workflow-bundle.js', import.meta.url)) }
 
+/** How the worker reads what it is given; part of the bundle as well. */
+export const payloadConverterPath = fileURLToPath(new URL('./workflows/payload-converter.js', import.meta.url))
+
 export interface Temporal {
   connection: NativeConnection
   client: Client

@@ -52,6 +52,31 @@ test("an id that has been used fails at once as SagaIdTaken, and changes nothing
   expect(await sagas.log(saga.sagaId)).toEqual(before)
 })
 
+test('input that cannot be decoded closes the run as Failed, InvalidInput', async () => {
+  const sagaId = `cli undecodable ${process.pid}`
+  const args = ['workflow', 'start', '--type', 'createUserSaga', '--task-queue', 'saga', '--workflow-id', sagaId]
+  await sagas.temporal(...args, '--input', 'x', '--input-meta', 'encoding=foo')
+  expect(await sagas.closing(sagaId)).toMatchObject({ status: 'FAILED', failure: { type: 'InvalidInput' } })
+})
+
+test('a reset of a saga under way calls nothing twice, and refuses no step that has succeeded', async () => {
+  const sagaId = await sagas.start({ A: { mode: 'first', n: 2 }, C: { mode: 'first', n: 1, kind: 'hang' } })
+  await sagas.logged(sagaId, 'B success 1')
+  await sagas.temporal('workflow', 'reset', '-w', sagaId, '--type', 'FirstWorkflowTask', '--reason', 'test')
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPLETED' })
+  expect(await sagas.rows(sagaId)).toEqual(everywhere)
+})
+
+test('a reset of a saga that has ended closes as the saga has ended, and changes nothing', async () => {
+  const saga = await sagas.run({ C: { mode: 'always', kind: 'reject' } })
+  await sagas.closing(saga.sagaId)
+  const log = await sagas.log(saga.sagaId)
+  await sagas.temporal('workflow', 'reset', '-w', saga.sagaId, '--type', 'FirstWorkflowTask', '--reason', 'test')
+  expect(await sagas.closing(saga.sagaId)).toMatchObject({ status: 'FAILED', failure: { type: 'SagaCompensated' } })
+  expect(await sagas.get(saga.sagaId)).toEqual(saga)
+  expect(await sagas.log(saga.sagaId)).toEqual(log)
+})
+
 test('a history replays from a file, and one that the code disagrees with is named', async () => {
   const { sagaId } = await sagas.run()
   await sagas.closing(sagaId)

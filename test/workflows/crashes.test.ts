@@ -9,6 +9,7 @@ import { migrate } from '../../src/migrations.js'
 import { createUserSaga } from '../../src/workflows/create-user.js'
 import { createUser } from '../../src/workflows/create-user-input.js'
 import { ada, everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
+import { query } from '../helpers/shared.js'
 import { listeningAt, makeProgramEnv, startProgram, startSystem, type Program, type System } from '../helpers/system.js'
 import { until } from '../helpers/until.js'
 
@@ -53,6 +54,23 @@ test('a saga that is cancelled while its worker is down is undone by the next wo
   expect(await sagas.closing(sagaId)).toEqual({ status: 'CANCELED' })
 })
 
+test('what a lost run had reached is undone in order, however often an undo fails', async () => {
+  const sagaId = await sagas.start({
+    C: { mode: 'first', n: 1, kind: 'hang' },
+    B: { mode: 'first', n: 2, on: 'compensate' },
+  })
+  await sagas.logged(sagaId, 'B success 1')
+  await worker.kill('SIGKILL')
+  await sagas.temporal('workflow', 'cancel', '-w', sagaId)
+  worker = startProgram('worker.js', 'crashes-worker', env)
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
+  expect(await sagas.rows(sagaId)).toEqual(nowhere)
+  expect((await sagas.log(sagaId)).filter((row) => /COMPENSATE_[AB]/.test(row))).toEqual([
+    ...['COMPENSATE_B failed 1', 'COMPENSATE_B failed 2', 'COMPENSATE_B success 3'],
+    'COMPENSATE_A success 1',
+  ])
+})
+
 test('a step that kills its process each time is undone once its attempts are used up', async () => {
   const system = await startSystem('crash-loop')
   others.push(system)
@@ -83,14 +101,31 @@ test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends
   others.push(system)
   const sagas = new Sagas(system.where)
 
-  const sagaId = await sagas.start({ B: { mode: 'first', n: 1, kind: 'hang' } })
-  await sagas.logged(sagaId, 'A success 1')
+  const waiting = sagas.post('/saga?wait=60', { ...ada, failures: { B: { mode: 'first', n: 1, kind: 'hang' } } })
+  const [{ sagaId }] = await until('A has succeeded', async () => {
+    const rows = await query<{ sagaId: string }>(
+      postgres.url,
+      `SELECT saga_id AS "sagaId" FROM saga_log WHERE service = 'A' AND status = 'success'`,
+    )
+    return rows.length > 0 && (rows as [{ sagaId: string }])
+  })
   process.kill(postgres.pid, 'SIGKILL')
   await postgres.exited
-  expect((await sagas.post('/saga', ada)).status).toBe(503)
+  const killedAt = Date.now()
+  const refused = await sagas.post('/saga', ada)
+  expect({ status: refused.status, retryAfter: refused.headers.get('retry-after') }).toEqual({
+    status: 503,
+    retryAfter: expect.stringMatching(/^\d+$/),
+  })
+  // Long enough for several attempts to connect again, of which each must leave nothing behind.
+  await until('the outage has lasted', () => Date.now() - killedAt > 3_000)
   postgres = await start(postgres.port)
 
-  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPLETED' })
+  const answer = await waiting
+  expect({ status: answer.status, saga: await answer.json() }).toMatchObject({
+    status: 200,
+    saga: { sagaId, status: 'COMPLETED' },
+  })
   expect(await sagas.rows(sagaId)).toEqual(everywhere)
   expect(await sagas.log(sagaId)).toEqual([
     'SAGA started',
@@ -99,6 +134,8 @@ test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends
   ])
   await until('the API is ready again', async () => (await sagas.request('/health/ready')).ok)
   expect(await sagas.run()).toMatchObject({ status: 'COMPLETED' })
+  const feeds = `SELECT count(*) AS feeds FROM pg_stat_activity WHERE application_name = 'saga-feed'`
+  expect(await query(postgres.url, feeds)).toEqual([{ feeds: 1 }])
   await system.stop()
   await postgres.stop()
   for (const made of [folder, postgres.home]) rmSync(made, { recursive: true, force: true })
