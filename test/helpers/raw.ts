@@ -1,4 +1,4 @@
-import { request } from 'node:http'
+import { request, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 
@@ -20,12 +20,9 @@ export function rawRequest(
 ): Promise<RawAnswer> {
   const { hostname, port } = new URL(api)
   return new Promise((resolve, reject) => {
-    const call = request({ hostname, port, method, path, headers, agent: false }, (response) => {
-      text(response).then((body) => {
-        const headers = response.headers as Record<string, string>
-        resolve({ status: response.statusCode ?? 0, headers, body })
-      }, reject)
-    })
+    const call = request({ hostname, port, method, path, headers, agent: false }, (response) =>
+      resolve(readAnswer(response)),
+    )
     call.on('error', reject)
     call.end(body)
   })
@@ -37,11 +34,18 @@ export function rawBytes(api: string, bytes: string): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     const socket = connect(Number(port), hostname, () => socket.write(bytes, 'latin1'))
     socket.on('error', reject)
-    text(socket).then((answer) => {
-      const [head = '', body = ''] = answer.split('\r\n\r\n')
-      const [statusLine = '', ...lines] = head.split('\r\n')
-      const headers = Object.fromEntries(lines.map((line) => line.toLowerCase().split(': ') as [string, string]))
-      resolve({ status: Number(statusLine.split(' ')[1]), headers, body })
-    }, reject)
+    resolve(text(socket).then(parseAnswer))
   })
+}
+
+async function readAnswer(response: IncomingMessage): Promise<RawAnswer> {
+  const headers = response.headers as Record<string, string>
+  return { status: response.statusCode ?? 0, headers, body: await text(response) }
+}
+
+function parseAnswer(answer: string): RawAnswer {
+  const [head = '', body = ''] = answer.split('\r\n\r\n')
+  const [statusLine = '', ...lines] = head.split('\r\n')
+  const headers = Object.fromEntries(lines.map((line) => line.toLowerCase().split(': ') as [string, string]))
+  return { status: Number(statusLine.split(' ')[1]), headers, body }
 }

@@ -5,6 +5,7 @@ import { readEvents, type SentEvent } from '../helpers/events.js'
 import { rawRequest } from '../helpers/raw.js'
 import { ada, everywhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { readShared } from '../helpers/shared.js'
+import { until } from '../helpers/until.js'
 
 const sagas = new Sagas(readShared().system)
 const refusedC = { C: { mode: 'always', kind: 'reject' } } as const
@@ -26,7 +27,11 @@ async function events(sagaId: string, lastEventId?: string): Promise<AsyncGenera
   return readEvents(response)
 }
 
-const all = (stream: AsyncGenerator<SentEvent>) => Array.fromAsync(stream)
+async function all(stream: AsyncGenerator<SentEvent>): Promise<SentEvent[]> {
+  const sent: SentEvent[] = []
+  for await (const one of stream) sent.push(one)
+  return sent
+}
 const logEvents = (sent: SentEvent[]) => sent.filter(({ event }) => event === 'log')
 
 test.each(['', '/events', '?a=1'])('an unknown saga%s is a 404 that names it', async (rest) => {
@@ -59,17 +64,19 @@ test('a saga that runs shows the step that is under way', async () => {
 })
 
 test('the log is given newest first, 50 rows unless told otherwise', async () => {
-  await Promise.all(Array.from({ length: 10 }, () => sagas.run()))
+  const [saga] = await Promise.all(Array.from({ length: 10 }, () => sagas.run()))
   const rows = await logs()
   expect(rows).toHaveLength(50)
   expect(rows.map(({ id }) => id)).toEqual(rows.map(({ id }) => id).toSorted((a, b) => b - a))
-  expect(rows[0]).toEqual({
+  const [row, ...others] = await logs({ saga: saga?.sagaId ?? '', service: 'A' })
+  expect(others).toEqual([])
+  expect(row).toEqual({
     id: expect.any(Number),
-    sagaId: expect.any(String),
-    service: expect.stringMatching(/^(SAGA|A|B|C|ROLLBACK|COMPENSATE_[ABC])$/),
-    status: expect.any(String),
-    message: expect.any(String),
-    attempt: rows[0]?.service === 'SAGA' || rows[0]?.service === 'ROLLBACK' ? null : expect.any(Number),
+    sagaId: saga?.sagaId,
+    service: 'A',
+    status: 'success',
+    message: 'applied',
+    attempt: 1,
     createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
   })
 })
@@ -173,24 +180,25 @@ test('the events of an unknown saga are a 404, and no stream', async () => {
 
 test('HEAD of the events of a running saga holds no stream', async () => {
   const sagaId = await sagas.start(slow)
-  const { status, body } = await rawRequest(sagas.where.api, { method: 'HEAD', path: `/saga/${sagaId}/events` })
-  expect([200, 405]).toContain(status)
-  expect(body).toBe('')
+  const path = `/saga/${sagaId}/events`
+  const { status, headers, body } = await rawRequest(sagas.where.api, { method: 'HEAD', path })
+  expect({ status, body }).toEqual({ status: 200, body: '' })
+  expect(headers['content-type']).toContain('text/event-stream')
   expect(await sagas.get(sagaId)).toMatchObject({ status: 'RUNNING' })
 })
 
 test.each(
-  ['a/b c?é', '100%', '..', 'order #7 & more', '+', '%2F', `🙃${'x'.repeat(254)}`, "'; DROP TABLE saga; --"].map(
-    (odd) => ({ odd }),
-  ),
-)('a saga that the CLI started as "$odd" is read under its encoded id', async ({ odd }) => {
+  ['a/b c?é', '100%', 'order #7 & more', '+', '%2F', `🙃${'é'.repeat(253)}`, "'; DROP TABLE saga; --"].map((odd) => ({
+    odd,
+  })),
+)('a saga that the CLI started as "$title" is read under its encoded id', async ({ odd }) => {
   await sagas.temporal(
     ...['workflow', 'start', '--type', 'createUserSaga', '--task-queue', 'saga', '-w', odd],
     ...['--input', JSON.stringify({ ...ada, failures: {} })],
   )
   sagas.started.push(odd)
-  const { status, body } = await rawRequest(sagas.where.api, { path: `/saga/${encodeURIComponent(odd)}` })
-  expect({ status, body }).toMatchObject({ status: 200 })
+  const path = `/saga/${encodeURIComponent(odd)}`
+  await until('a worker has opened it', async () => (await rawRequest(sagas.where.api, { path })).status === 200)
   expect(await sagas.ended(odd)).toMatchObject({
     sagaId: odd,
     status: 'COMPLETED',

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from '@jest/globals'
@@ -92,6 +92,8 @@ test('a step that kills its process each time is undone once its attempts are us
 
 test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends right, and the log says so', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'saga-test-pg-'))
+  // Reachable for the user that PostgreSQL runs as where this one is root.
+  chmodSync(folder, 0o711)
   mkdirSync(join(folder, 'logs'))
   const start = (port: number) =>
     startPostgres({ dataDir: join(folder, 'postgres'), port, logFile: join(folder, 'logs', 'postgres.log') })
