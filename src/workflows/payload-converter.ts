@@ -1,23 +1,16 @@
-import { defaultPayloadConverter, type Payload, type PayloadConverter } from '@temporalio/common'
+import { defaultPayloadConverter, type PayloadConverter } from '@temporalio/common'
 
 /**
  * The default converter, but that what can't be decoded becomes a value which no saga's input check accepts: so a start
  * with such input ends as InvalidInput. An error here would fail the workflow task, which Temporal repeats for ever.
  */
-class LenientPayloadConverter implements PayloadConverter {
-  toPayload<T>(value: T): Payload {
-    return defaultPayloadConverter.toPayload(value)
-  }
-
-  fromPayload<T>(payload: Payload): T {
+export const payloadConverter: PayloadConverter = {
+  toPayload: (value) => defaultPayloadConverter.toPayload(value),
+  fromPayload: (payload) => {
     try {
-      return defaultPayloadConverter.fromPayload<T>(payload)
+      return defaultPayloadConverter.fromPayload(payload)
     } catch (error) {
-      return `${UNDECODABLE}: ${(error as Error).message}` as T
+      return `input that cannot be decoded: ${(error as Error).message}` as never
     }
-  }
+  },
 }
-
-const UNDECODABLE = 'input that cannot be decoded'
-
-export const payloadConverter = new LenientPayloadConverter()
