@@ -188,10 +188,10 @@ test('HEAD of the events of a running saga holds no stream', async () => {
 })
 
 test.each(
-  ['a/b c?é', '100%', 'order #7 & more', '+', '%2F', `🙃${'é'.repeat(253)}`, "'; DROP TABLE saga; --"].map((odd) => ({
+  ['a/b c?é', '100%', 'order #7 & more', '+', '%2F', '🙃é'.repeat(85), "'; DROP TABLE saga; --"].map((odd) => ({
     odd,
   })),
-)('a saga that the CLI started as "$title" is read under its encoded id', async ({ odd }) => {
+)('a saga that the CLI started as "$odd" is read under its encoded id', async ({ odd }) => {
   await sagas.temporal(
     ...['workflow', 'start', '--type', 'createUserSaga', '--task-queue', 'saga', '-w', odd],
     ...['--input', JSON.stringify({ ...ada, failures: {} })],

@@ -25,8 +25,8 @@ export const eventRoutes =
       const gone = new AbortController()
       reply.sse.onClose(() => gone.abort())
       const lastEventId = Number(reply.sse.lastEventId)
-      await reply.sse.send(sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone.signal))
-      return reply
+      // The stream ends when this has returned: to wait for the reply here would be to wait for ever.
+      return reply.sse.send(sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone.signal))
     })
 
     /** Behind every change: the log rows that are new, then the saga where its answer differs from the last one sent. */
