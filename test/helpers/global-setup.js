@@ -55,6 +55,10 @@ export default async function setUp() {
   }
   writeFileSync(process.env.SAGA_TEST_SHARED, JSON.stringify(shared))
 
+  // A run that is interrupted leaves nothing behind either.
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.once(signal, () => void globalThis.stopTestRun().finally(() => process.exit(130)))
+  }
   globalThis.stopTestRun = async () => {
     await app.stop()
     await Promise.all([temporal.stop(), postgres.stop()])

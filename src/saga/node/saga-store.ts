@@ -501,7 +501,7 @@ export function redacted(error: SagaError, secrets: string[]): SagaError {
 
 /** Workflow ids that can be saga ids: anything PostgreSQL and people can handle, up to the contract's 255 characters. */
 function idProblems(sagaId: string): InputProblem[] {
-  const fits = sagaId.length <= 255 && !/\p{Cc}|\p{Cs}/u.test(sagaId)
+  const fits = Array.from(sagaId).length <= 255 && !/\p{Cc}|\p{Cs}/u.test(sagaId)
   return fits ? [] : [{ path: 'workflow id', message: 'must have at most 255 characters and no control characters' }]
 }
 
