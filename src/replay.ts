@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { Worker } from '@temporalio/worker'
 import { pino } from 'pino'
 import { loadStartConfig } from './config.js'
@@ -16,7 +16,7 @@ type History = Awaited<ReturnType<ReturnType<Temporal['client']['workflow']['get
 let temporal: Temporal | undefined
 
 async function readHistory(source: string): Promise<History> {
-  if (statSync(source, { throwIfNoEntry: false })?.isFile()) return JSON.parse(readFileSync(source, 'utf8'))
+  if (existsSync(source) && statSync(source).isFile()) return JSON.parse(readFileSync(source, 'utf8'))
   if (source.endsWith('.json')) throw new Error(`There is no file ${source}`)
   temporal ??= await connectTemporal()
   return temporal.client.workflow.getHandle(source).fetchHistory()
