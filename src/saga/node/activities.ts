@@ -8,7 +8,8 @@ import { FailureType, outcomeUnknown, unavailable } from '../errors.js'
 import type { AttemptOrder, Outcome, SagaActivities } from '../types.js'
 import type { BarredParticipant } from './barrier.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
-import { redacted, type AttemptEnd, type AttemptStart, type SagaStore } from './saga-store.js'
+import type { AttemptEnd } from './projection.js'
+import { redacted, type AttemptStart, type SagaStore } from './saga-store.js'
 
 export interface SagaActivityOptions {
   store: SagaStore

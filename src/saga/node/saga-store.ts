@@ -4,13 +4,11 @@ import { FailureType, invalidInput, sagaIdTaken, type InputProblem } from '../er
 import type { Failure, Failures } from '../failure.js'
 import type {
   AttemptOrder,
-  CompensateVerdict,
   CompletionClaim,
   Ending,
   Json,
   OpenOrder,
   Opening,
-  Outcome,
   RollbackCause,
   RollbackClaim,
   RollbackOrder,
@@ -27,6 +25,7 @@ import {
   type SagaRecord,
   type StepRecord,
 } from './saga-record.js'
+import { afterAttempt, settled, toCompensate, type AttemptEnd, type LogEntry } from './projection.js'
 import type { SagaType } from './saga-type.js'
 
 /** The channel on which every change of a saga is announced; the payload is the saga's id. */
@@ -59,25 +58,6 @@ export interface AttemptStart {
   /** Failures to inject into this step, and whose calls they count. */
   injection: { scope: string; failures: Failure[] }
   secrets: string[]
-}
-
-export interface AttemptEnd {
-  /** Makes a repeated write of the same attempt harmless. */
-  entryId: string
-  order: AttemptOrder & { reached?: boolean }
-  startedAt: Date
-  end:
-    | { kind: 'applied'; message: string }
-    | { kind: 'compensated'; verdict: CompensateVerdict; message: string }
-    | { kind: 'failed'; outcome: Outcome; error: SagaError }
-}
-
-interface LogEntry {
-  service: string
-  status: string
-  message: string
-  attempt?: number
-  entryId?: string
 }
 
 /**
@@ -222,86 +202,14 @@ export class SagaStore {
    * Writes the row of an attempt that has ended, with the next number of its saga and service, and brings the projection
    * up to date. Returns the number. One that comes after its step was settled is appended, says so, and changes nothing.
    */
-  endAttempt(sagaId: string, { entryId, order, startedAt, end }: AttemptEnd): Promise<number> {
+  endAttempt(sagaId: string, attempt: AttemptEnd): Promise<number> {
     return this.change(sagaId, async (record, save, tx) => {
-      const written = await tx.query('SELECT attempt FROM saga_log WHERE entry_id = $1', [entryId])
+      const written = await tx.query('SELECT attempt FROM saga_log WHERE entry_id = $1', [attempt.entryId])
       if (written.rows[0]) return written.rows[0].attempt
-      return order.op === 'invoke'
-        ? this.#endInvoke(record, save, { entryId, order, startedAt, end })
-        : this.#endCompensate(record, save, { entryId, order, startedAt, end })
+      const ended = afterAttempt(record, attempt)
+      if (ended.entries.length > 0) await save(ended.changes, ended.entries)
+      return ended.attempt
     })
-  }
-
-  async #endInvoke(record: SagaRecord, save: Save, { entryId, order, startedAt, end }: AttemptEnd): Promise<number> {
-    const before = record.steps.find(({ step }) => step === order.step)
-    if (!before) throw new Error(`Step ${order.step} is not declared by saga ${record.sagaId}`)
-    const attempt = before.attempts + 1
-    const late = record.fate !== 'open' || before.status === 'succeeded'
-    const failed = end.kind === 'failed'
-    const step: StepRecord = late
-      ? { ...before, attempts: attempt }
-      : {
-          ...withoutError(before),
-          status: failed ? 'running' : 'succeeded',
-          outcome: failed ? end.outcome : 'applied',
-          attempts: attempt,
-          startedAt: before.startedAt ?? startedAt.toISOString(),
-          endedAt: new Date().toISOString(),
-          ...(failed && { error: end.error }),
-        }
-    const message = failed ? `${end.error.type}: ${end.error.message}` : end.message
-    await save({ steps: record.steps.map((one) => (one === before ? step : one)) }, [
-      {
-        service: order.step,
-        status: failed ? 'failed' : 'success',
-        message: late ? `${message} (came after the step was settled; changes nothing)` : message,
-        attempt,
-        entryId,
-      },
-    ])
-    return attempt
-  }
-
-  async #endCompensate(record: SagaRecord, save: Save, { entryId, order, end }: AttemptEnd): Promise<number> {
-    const before = record.compensations.find(({ step }) => step === order.step)
-    const attempt = (before?.attempts ?? 0) + 1
-    const failed = end.kind === 'failed'
-    // A step never reached, with nothing to compensate: no row, and no word of it.
-    if (end.kind === 'compensated' && end.verdict === 'empty' && !order.reached && !before) return attempt
-
-    const late = record.fate !== 'rollback' || before?.status === 'done' || before?.status === 'empty'
-    const isUsedUp = failed && (order.budget === null || attempt >= order.budget)
-    const stuck = isUsedUp && before?.status !== 'stuck'
-    const status = end.kind === 'compensated' ? end.verdict : stuck || before?.status === 'stuck' ? 'stuck' : 'running'
-    const after: CompensationRecord = late
-      ? { ...(before ?? { step: order.step, status: 'pending' }), attempts: attempt }
-      : { step: order.step, status, attempts: attempt, ...(failed && { error: end.error }) }
-    const service = `COMPENSATE_${order.step}`
-    const message = failed ? `${end.error.type}: ${end.error.message}` : 'message' in end ? end.message : ''
-    const entries: LogEntry[] = [
-      {
-        service,
-        status: failed ? 'failed' : end.kind === 'compensated' && end.verdict === 'empty' ? 'skipped' : 'success',
-        message: late ? `${message} (came after the step was settled; changes nothing)` : message,
-        attempt,
-        entryId,
-      },
-    ]
-    if (stuck && !late) {
-      entries.push({
-        service,
-        status: 'stuck',
-        message: `Compensating ${order.step} failed ${attempt} times (${message}). It goes on every 10 s; remove what stands in its way.`,
-      })
-    }
-    // It had an effect to undo, though no attempt of it left a row: its process was killed.
-    const isUndone = ({ step, status }: StepRecord) =>
-      step === order.step && status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
-    const compensations = before
-      ? record.compensations.map((one) => (one === before ? after : one))
-      : [...record.compensations, after]
-    await save({ compensations, steps: record.steps.map((one) => (isUndone(one) ? doubted(one) : one)) }, entries)
-    return attempt
   }
 
   /** open → completed. A cancel that was acknowledged before wins. */
@@ -457,40 +365,6 @@ async function write(tx: Client, sagaId: string, columns: Record<string, unknown
 
 function pendingSteps(steps: StepDeclarations): StepRecord[] {
   return Object.entries(steps).map(([step, { service }]) => ({ step, service, status: 'pending', attempts: 0 }))
-}
-
-/** A step as it stands when the rollback begins: what was reached and did not succeed has failed, and may have had an effect. */
-function settled(step: StepRecord, { failedStep, error, reached }: RollbackCause & { reached: string[] }): StepRecord {
-  if (step.step === failedStep)
-    return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown', error: step.error ?? error }
-  if (step.status === 'running' || (step.status === 'pending' && reached.includes(step.step))) {
-    return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown' }
-  }
-  return step
-}
-
-/** What a rollback has still to do: `reached`, in this order, and what no run is known to have reached. */
-function toCompensate(
-  record: SagaRecord,
-  compensations: CompensationRecord[],
-): { reached: string[]; unreached: string[] } {
-  const known = new Set(compensations.map(({ step }) => step))
-  return {
-    reached: compensations.filter(({ status }) => status !== 'done' && status !== 'empty').map(({ step }) => step),
-    unreached: record.steps
-      .map(({ step }) => step)
-      .filter((step) => !known.has(step))
-      .toReversed(),
-  }
-}
-
-function doubted(step: StepRecord): StepRecord {
-  return { ...step, status: 'failed', outcome: 'unknown' }
-}
-
-function withoutError(step: StepRecord): StepRecord {
-  const { error: _error, ...rest } = step
-  return rest
 }
 
 /** Takes secrets out of a message. Those of three characters and less are no secret, and stand in half the words there are. */
