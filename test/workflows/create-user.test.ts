@@ -181,6 +181,20 @@ test('an undo that fails is tried again until it is done', async () => {
   ])
 })
 
+test('an undo that has used up its attempts is said to be stuck, and goes on until it is done', async () => {
+  const saga = await sagas.run({
+    B: { mode: 'always', kind: 'reject' },
+    A: { mode: 'first', n: 9, on: 'compensate' },
+  })
+  expect(saga).toMatchObject({ status: 'COMPENSATED', compensations: [{ step: 'B' }, { step: 'A', status: 'done' }] })
+  expect(await sagas.rows(saga.sagaId)).toEqual(nowhere)
+  expect((await sagas.log(saga.sagaId)).filter((row) => row.startsWith('COMPENSATE_A'))).toEqual([
+    ...Array.from({ length: 8 }, (_, i) => `COMPENSATE_A failed ${i + 1}`),
+    'COMPENSATE_A stuck',
+    ...['COMPENSATE_A failed 9', 'COMPENSATE_A success 10'],
+  ])
+})
+
 test('the payment stands in table_c alone, and masked everywhere else that people look', async () => {
   const saga = await sagas.run({ C: { mode: 'first', n: 1 } })
   const kept = await query<{ payment_method: string }>(
