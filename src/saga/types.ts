@@ -84,7 +84,7 @@ export interface InvokeOrder extends AttemptOrder {
 
 export interface CompensateOrder extends AttemptOrder {
   op: 'compensate'
-  /** False for a step that this run knows nothing of: no log row where there was nothing to compensate, no injected failures. */
+  /** False for a step that no run is known to have reached: no log row where there was nothing to compensate, no injected failures. */
   reached: boolean
 }
 

@@ -64,7 +64,7 @@ export async function invoke(step: string, input: Json, steps: StepDeclarations,
   return result
 }
 
-/** One attempt to compensate a step that this run knows nothing of; throws where it failed. */
+/** One attempt to settle a step that no run is known to have reached; throws where it failed. */
 export async function compensateUnreached(step: string, steps: StepDeclarations, settings: RunSettings): Promise<void> {
   const order = compensateOrder(step, steps, settings, false)
   const calls = settings.regularOnly ? regularCalls(order, { ...compensatePolicy, attempts: 1 }) : localCalls(order)
