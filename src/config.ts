@@ -18,6 +18,8 @@ const programSettings = Type.Object({
   NODE_ENV: Type.Optional(Type.String()),
   /** One try of one call, in ms. */
   SAGA_STEP_TIMEOUT_MS: Type.Integer({ default: 5_000, minimum: 100, maximum: 600_000 }),
+  /** What a saga has to go forward, in ms; then it is rolled back. */
+  SAGA_DEADLINE_MS: Type.Integer({ default: 3_600_000, minimum: 100 }),
   /** Unfinished single sagas at once; beyond it POST /saga answers 503. */
   MAX_OPEN_SAGAS: Type.Integer({ default: 500, minimum: 1 }),
   LOG_LEVEL: Type.String({ default: 'info' }),
@@ -43,6 +45,7 @@ export interface Config {
   /** Whether failures may be injected: the demo's switch, off where NODE_ENV is production. */
   failureInjection: boolean
   stepTimeoutMs: number
+  deadlineMs: number
   maxOpenSagas: number
   logLevel: string
 }
@@ -63,6 +66,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     temporalUiUrl: settings.TEMPORAL_UI_URL.replace(/\/$/, ''),
     failureInjection: (settings.FAILURE_INJECTION ?? (settings.NODE_ENV === 'production' ? 'off' : 'on')) === 'on',
     stepTimeoutMs: settings.SAGA_STEP_TIMEOUT_MS,
+    deadlineMs: settings.SAGA_DEADLINE_MS,
     maxOpenSagas: settings.MAX_OPEN_SAGAS,
     logLevel: settings.LOG_LEVEL,
   }

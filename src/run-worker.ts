@@ -5,7 +5,7 @@ import type { Config } from './config.js'
 import { makePool, sagaBounds } from './db.js'
 import { requireCurrentSchema } from './migrations.js'
 import { keepSweepRunning, SagaStarter } from './saga/node/saga-starter.js'
-import { payloadConverterPath, TASK_QUEUE, workflowBundle, type Temporal } from './temporal.js'
+import { hasSearchAttribute, payloadConverterPath, TASK_QUEUE, workflowBundle, type Temporal } from './temporal.js'
 
 /** Bounds of a participant's transaction, in ms: a call left behind by its time-out is gone well before its compensation gives up. */
 const participantBounds = {
@@ -51,7 +51,16 @@ export async function startWorker(config: Config, temporal: Temporal, logger: Lo
       namespace: temporal.namespace,
       taskQueue: TASK_QUEUE,
       workflowBundle,
-      activities: { ...makeActivities({ ...config, store, starter, participants, logger }) },
+      activities: {
+        ...makeActivities({
+          ...config,
+          store,
+          starter,
+          participants,
+          logger,
+          hasSagaStatus: () => hasSearchAttribute(temporal, 'SagaStatus'),
+        }),
+      },
       // Longer than the longest attempt, or a stop would cut calls off in the middle.
       shutdownGraceTime: config.stepTimeoutMs + 4_000,
       maxCachedWorkflows: 500,

@@ -1,4 +1,6 @@
-import { withRunning, type SagaRecord } from '../saga/node/saga-record.js'
+import { declaredSteps, toView, withRunning, type SagaRecord } from '../saga/node/saga-record.js'
+import { planOf } from '../saga/plan.js'
+import type { Plan } from '../saga/types.js'
 import type { Saga, SagaAccepted } from './schemas/saga.js'
 
 /** Where sagas are to be seen; `temporalUi` is the base of Temporal's Web UI and its namespace. */
@@ -9,20 +11,14 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  const { result, failedStep, error, endedAt } = record
-  const userId = (result as { userId?: number } | null)?.userId
-  return {
-    sagaId: record.sagaId,
-    status: record.status,
-    input: record.view as Saga['input'],
-    ...(userId !== undefined && { userId }),
-    ...(failedStep !== null && { failedStep }),
-    ...(error && { error }),
-    startedAt: record.startedAt.toISOString(),
-    ...(endedAt && { endedAt: endedAt.toISOString() }),
-    ...withRunning(record),
-    links: toLinks(record.sagaId, links),
-  }
+  return { ...(toView(withRunning(record)) as Omit<Saga, 'links'>), links: toLinks(record.sagaId, links) }
+}
+
+/** What a rollback would do now. */
+export function toPlan(record: SagaRecord): Plan {
+  const now = withRunning(record)
+  const inputs = Object.fromEntries(record.steps.map(({ step, input }) => [step, input]))
+  return planOf(now, declaredSteps(record), inputs)
 }
 
 export function toAccepted({ sagaId, status }: SagaRecord, links: LinkOptions): SagaAccepted {
@@ -38,6 +34,3 @@ function toLinks(sagaId: string, { temporalUiUrl, namespace }: LinkOptions): Sag
     temporal: `${temporalUiUrl}/namespaces/${encodeURIComponent(namespace)}/workflows/${id}`,
   }
 }
-
-export const isEnded = ({ status }: SagaRecord): boolean =>
-  status === 'COMPLETED' || status === 'COMPENSATED' || status === 'PARTIALLY_COMPENSATED'

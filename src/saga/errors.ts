@@ -1,5 +1,5 @@
 import { ActivityFailure, ApplicationFailure, TimeoutFailure, rootCause } from '@temporalio/common'
-import type { Ending, SagaError } from './types.js'
+import type { Ending, RollbackCause, SagaError } from './types.js'
 
 /** Failure types on the wire, by who must act next. Made by the factories below, never by subclassing. */
 export const FailureType = {
@@ -19,6 +19,14 @@ export const FailureType = {
   SagaCompensated: 'SagaCompensated',
   /** Somebody cancelled the saga. */
   Cancelled: 'Cancelled',
+  /** The saga's time was up. */
+  DeadlineExceeded: 'DeadlineExceeded',
+  /** The saga was taken up again after its run was terminated or lost. */
+  Terminated: 'Terminated',
+  /** A decision that can't be taken: nothing has changed. */
+  DecisionRefused: 'DecisionRefused',
+  /** A compensation is done, and yet its participant still finds something of the saga. */
+  Residue: 'Residue',
 } as const
 export type FailureType = (typeof FailureType)[keyof typeof FailureType]
 
@@ -56,6 +64,16 @@ export function sagaIdTaken(sagaId: string, why: string): ApplicationFailure {
   return ApplicationFailure.create({ type: FailureType.SagaIdTaken, message, nonRetryable: true })
 }
 
+/** Why a saga rolls back whose time is up. */
+export function deadlineExceeded({ deadlineMs }: { deadlineMs: number }): RollbackCause {
+  const message = `not done within ${deadlineMs / 1_000} s, which is all the time that a saga has`
+  return { failedStep: null, error: { type: FailureType.DeadlineExceeded, message } }
+}
+
+export function decisionRefused(message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type: FailureType.DecisionRefused, message, nonRetryable: true })
+}
+
 /** The failure that closes a rolled back saga; its details are the whole account: cause and every compensation. */
 export function sagaCompensated(sagaId: string, ending: Ending & { fate: 'rolledBack' }): ApplicationFailure {
   const { failedStep, error } = ending.cause
@@ -64,7 +82,7 @@ export function sagaCompensated(sagaId: string, ending: Ending & { fate: 'rolled
     : `${error.type}: ${error.message}`
   return ApplicationFailure.create({
     type: FailureType.SagaCompensated,
-    message: `Saga ${sagaId} was compensated: ${why}`,
+    message: `Saga ${sagaId} was ${ending.status === 'PARTIALLY_COMPENSATED' ? 'compensated in part' : 'compensated'}: ${why}`,
     nonRetryable: true,
     details: [{ sagaId, failedStep, error, compensations: ending.compensations }],
     ...(error.type === FailureType.Cancelled && {

@@ -25,7 +25,16 @@ export type Fate = 'open' | 'rollback' | 'completed' | 'rolledBack'
 /** `unknown`: a time-out, a crash or a lost answer; it may have taken effect, and may still. */
 export type Outcome = 'applied' | 'rejected' | 'unknown'
 
-export type Operation = 'invoke' | 'compensate'
+/**
+ * `settle` asks the barrier of a pivot whether it took effect, and makes sure that it never will where it did not.
+ */
+export type Operation = 'invoke' | 'compensate' | 'settle'
+
+/**
+ * `compensatable`: can be undone. `pivot`: the point of no return; once it is applied the saga only goes forward.
+ * `retriable`: after the pivot; tried until it succeeds, never undone.
+ */
+export type StepKind = 'compensatable' | 'pivot' | 'retriable'
 
 /** What goes wrong, as people are shown it: a failure type of errors.ts and one sentence. */
 export interface SagaError {
@@ -33,31 +42,111 @@ export interface SagaError {
   message: string
 }
 
-/** A participant as its author writes it: business statements in a transaction `Tx` that the barrier opens and ends. */
-export interface Participant<Input, Result, Tx = unknown> {
+/** What a probe found: the effect with its result, or no effect so far (a call under way may still commit one). */
+export type Probe<Result> = { applied: true; result: Result } | { applied: false }
+
+/**
+ * A participant of a pivot or a retriable step, which are never undone, as its author writes it: business statements in a
+ * transaction `Tx` that the barrier opens and ends.
+ */
+export interface ForwardParticipant<Input, Result, Tx = unknown> {
   /** How steps and people name it, such as "user". */
   readonly name: string
   /** Does the work. Throws `rejected(…)` to refuse for good; anything else counts as unknown and is tried again. */
   invoke(tx: Tx, call: { sagaId: string; input: Input }): Promise<Result>
+  /** Looks whether the work took effect, once an attempt has ended without saying so. One indexed query. */
+  probe?(tx: Tx, call: { sagaId: string; input: Input }): Promise<Probe<Result>>
+  /** Names what is left of the saga, such as "table_a 7"; nothing: an empty list. One indexed query. */
+  verify?(tx: Tx, call: { sagaId: string }): Promise<string[]>
+}
+
+/** A participant whose work can be taken back. */
+export interface Participant<Input, Result, Tx = unknown> extends ForwardParticipant<Input, Result, Tx> {
   /** Takes the work back, given what the work was given and what it answered. Runs only where `invoke` was applied. */
   compensate(tx: Tx, call: { sagaId: string; input: Input; result: Result }): Promise<void>
 }
 
 // Method parameters compare bivariantly, so every participant is one of these, whatever it takes and gives.
 export type AnyParticipant = Participant<never, Json | void, never>
+export type AnyForwardParticipant = ForwardParticipant<never, Json | void, never>
 
 export type InputOf<P> = P extends { invoke(tx: never, call: { sagaId: string; input: infer I }): unknown } ? I : never
 export type ResultOf<P> = P extends { invoke(...args: never[]): Promise<infer R> } ? R : never
 
 /** A declared step. `P` is the participant's type; only its name exists in the workflow. */
-export interface StepDeclaration<P = unknown> {
-  readonly kind: 'compensatable'
+export interface StepDeclaration<Kind extends StepKind = StepKind, P = unknown> {
+  readonly kind: Kind
   readonly service: string
   /** Carries `P` for the compiler; never set. */
   readonly participant?: P
 }
 
 export type StepDeclarations = Record<string, StepDeclaration>
+
+/** A step as people see it. All declared steps are shown, in declared order. */
+export interface StepView {
+  step: string
+  service: string
+  status: 'pending' | 'running' | 'succeeded' | 'failed' | 'stuck'
+  outcome?: Outcome
+  attempts: number
+  startedAt?: string
+  endedAt?: string
+  error?: SagaError
+}
+
+/** A compensation as people see it. `empty`: there was nothing to undo. */
+export interface CompensationView {
+  step: string
+  status: 'pending' | 'running' | 'done' | 'empty' | 'stuck' | 'resolved' | 'skipped'
+  attempts: number
+  error?: SagaError
+  /** Who decided last, and why. */
+  actor?: string
+  reason?: string
+}
+
+/** The whole saga as people see it; the fields of its result stand beside these. */
+export interface SagaView {
+  sagaId: string
+  status: Status
+  /** Secrets masked. */
+  input: Json
+  failedStep?: string
+  error?: SagaError
+  startedAt: string
+  endedAt?: string
+  steps: StepView[]
+  compensations: CompensationView[]
+}
+
+/** What a rollback would do now, in the order in which it would. */
+export interface Plan {
+  steps: {
+    step: string
+    service: string
+    action: 'compensate'
+    /** What the step was given, secrets masked; null until its first attempt has ended. */
+    input: Json
+  }[]
+}
+
+/** A person's word on what is stuck. */
+export interface Decision {
+  step: string
+  /** Try again; it has been done by hand; leave what it did. */
+  action: 'retry' | 'resolve' | 'skip'
+  reason: string
+  actor: string
+  /** With `retry`: in the place of what the step was given. */
+  input?: Json
+}
+
+/** A decision that stands in the saga's row. */
+export interface RecordedDecision extends Decision {
+  /** The how manyth on its step it is, from 1. */
+  number: number
+}
 
 /** How often and how long a call is tried. Delays double from `firstDelayMs` up to `maxDelayMs`. */
 export interface CallPolicy {
@@ -73,23 +162,37 @@ export interface AttemptOrder {
   op: Operation
   /** The whole attempt, in ms, waiting for a database that is away included. */
   timeoutMs: number
-  /** Attempts at most, as counted in the log; null: without end. */
+  /** Attempts at most since the last decision or recovery, as counted in the log; null: the time is the limit. */
   budget: number | null
+  /** Decisions on this step that the run knows of: with a new one a refusal that was kept is asked for again. */
+  decisions: number
 }
 
 export interface InvokeOrder extends AttemptOrder {
   op: 'invoke'
+  kind: StepKind
   input: Json
 }
 
 export interface CompensateOrder extends AttemptOrder {
-  op: 'compensate'
+  op: 'compensate' | 'settle'
   /** False for a step that no run is known to have reached: no log row where there was nothing to compensate, no injected failures. */
   reached: boolean
+  /** A decision's, in the place of what the step was given. */
+  input?: Json
 }
 
 /** `empty`: there was nothing to take back, and a late invoke is refused from now on. */
 export type CompensateVerdict = 'done' | 'empty'
+
+/** `applied`: it took effect and stays; `empty`: it did not, and never will. */
+export type SettleVerdict = { verdict: 'applied'; result: Json } | { verdict: 'empty' }
+
+/** What an attempt made of the saga, for the run's own picture of it. */
+export interface Changed {
+  step?: StepView & { input?: Json }
+  compensation?: CompensationView
+}
 
 /** What the workflow tells of itself when it opens. */
 export interface OpenOrder {
@@ -101,15 +204,72 @@ export interface OpenOrder {
 
 /** How a run is to go on, decided by the saga's row. */
 export type Opening =
-  | { go: 'forward'; input: Json; settings: RunSettings }
-  | { go: 'rollback'; cause: RollbackCause; settings: RunSettings }
-  | { go: 'ended'; ending: Ending }
+  | {
+      go: 'forward'
+      input: Json
+      settings: RunSettings
+      view: SagaView
+      /** Time left until the saga's deadline. */
+      leftMs: number
+      /** The pivot is applied already: forward is the only way. */
+      pastPivot: boolean
+      decided: DecidedStep[]
+    }
+  | {
+      go: 'rollback'
+      cause: RollbackCause
+      settings: RunSettings
+      view: SagaView
+      /** The fate is decided; else the pivot, where there is one, has its say first. */
+      isClaimed: boolean
+      decided: DecidedStep[]
+    }
+  | { go: 'ended'; ending: Ending; view: SagaView }
 
 export interface RunSettings {
   stepTimeoutMs: number
+  /** The whole of the time that a saga has. */
+  deadlineMs: number
   /** Set once a run of this saga was lost or a call of it failed: local activities leave no trace where they die. */
   regularOnly: boolean
 }
+
+/** What people have decided, or are still to decide, of a step on the way forward. */
+export interface DecidedStep {
+  step: string
+  /** `code`: not the step, but what the saga's own code does behind the point of no return. */
+  at: 'invoke' | 'settle' | 'code'
+  isStuck: boolean
+  /** A person has done it by hand. */
+  isResolved: boolean
+  decisions: number
+  /** A decision's, in the place of what the code gives it. */
+  input?: Json
+}
+
+/** What the sweep found of a saga's last run. */
+export interface Loss {
+  /** Such as "its run was terminated: by mistake". */
+  message: string
+}
+
+/** How a saga whose run is gone is taken up again. */
+export type Recovery =
+  | { go: 'ended'; ending: Ending; view: SagaView }
+  | {
+      go: 'recover'
+      type: string
+      /** As it was started, failures included. */
+      request: Json
+      steps: StepDeclarations
+      cause: RollbackCause
+      settings: RunSettings
+      /** The fate is decided: the rollback goes on. */
+      isClaimed: boolean
+      /** The pivot is applied: the saga goes on forward. */
+      pastPivot: boolean
+      view: SagaView
+    }
 
 /** Why a saga rolls back. */
 export interface RollbackCause {
@@ -124,49 +284,90 @@ export interface RollbackOrder {
   reached: string[]
 }
 
-/** What became of a claim: `rollback` for us to carry out, or how the saga has ended already. */
+/** A compensation that is still to be done. */
+export interface DueCompensation {
+  step: string
+  /** False: no run is known to have reached the step. */
+  reached: boolean
+  /** It waits for a person. */
+  isStuck: boolean
+  decisions: number
+  input?: Json
+}
+
+/** What became of a claim: `rollback` for us to carry out, in the given order, or how the saga has ended already. */
 export type RollbackClaim =
-  | {
-      go: 'rollback'
-      regularOnly: boolean
-      /** To compensate, in this order. */
-      reached: string[]
-      /** Declared steps that no run is known to have reached; to be settled before the others. */
-      unreached: string[]
-    }
-  | { go: 'ended'; ending: Ending }
+  | { go: 'rollback'; regularOnly: boolean; due: DueCompensation[]; view: SagaView }
+  | { go: 'ended'; ending: Ending; view: SagaView }
 
 /** What became of the attempt to complete: how the saga has ended, or why it must be rolled back. */
-export type CompletionClaim = { go: 'rollback'; cause: RollbackCause } | { go: 'ended'; ending: Ending }
+export type CompletionClaim =
+  | { go: 'rollback'; cause: RollbackCause }
+  | { go: 'ended'; ending: Ending; endedAt: string | undefined }
+
+/** What became of the attempt to close a rollback: ended, or still to be verified, or left behind what it should not. */
+export type Closing =
+  | { go: 'ended'; ending: Ending; view: SagaView }
+  | { go: 'verify' }
+  | { go: 'on'; due: DueCompensation[]; view: SagaView }
+
+export interface ParkOrder {
+  step: string
+  at: 'compensate' | DecidedStep['at']
+  /** Null: it waits already, says the row. */
+  error: SagaError | null
+  decisions: number
+  /** Why the saga would roll back, could its pivot be settled. */
+  cause?: RollbackCause
+}
+
+/** What became of parking: waiting, or a decision that came first, or how the saga has ended meanwhile. */
+export type Parking =
+  | { go: 'wait'; hasSagaStatus: boolean; view: SagaView }
+  | { go: 'on'; decision: RecordedDecision; view: SagaView }
+  | { go: 'ended'; ending: Ending; view: SagaView }
 
 export type Ending =
   | { fate: 'completed'; result: Json }
-  | { fate: 'rolledBack'; cause: RollbackCause; compensations: CompensationSummary[] }
-
-export interface CompensationSummary {
-  step: string
-  status: 'pending' | 'running' | 'done' | 'empty' | 'stuck' | 'resolved' | 'skipped'
-  attempts: number
-  error?: SagaError
-}
+  | { fate: 'rolledBack'; status: Status; cause: RollbackCause; compensations: CompensationView[] }
 
 /** The engine's activities, as the workflow sees them; src/saga/node/activities.ts implements them. */
 export interface SagaActivities {
   /** Checks the input and decides by the saga's row how this run goes on. Throws InvalidInput, SagaIdTaken. */
   openSaga(order: OpenOrder): Promise<Opening>
+  /** Takes up a saga whose run is gone. Throws where it has no row. */
+  openRecovery(order: { firstRunId: string; loss?: Loss }): Promise<Recovery>
   /** One attempt of a step. Throws Rejected, LateInvoke, OutcomeUnknown, Unavailable. */
-  invoke(order: InvokeOrder): Promise<{ result: Json }>
+  invoke(order: InvokeOrder): Promise<{ result: Json; changed: Changed }>
   /** One attempt to compensate a step. Throws what the participant threw, mapped to a failure type. */
-  compensate(order: CompensateOrder): Promise<{ verdict: CompensateVerdict }>
+  compensate(order: CompensateOrder): Promise<{ verdict: CompensateVerdict; changed: Changed }>
+  /** One attempt to settle whether a pivot took effect. */
+  settle(order: CompensateOrder): Promise<SettleVerdict & { changed: Changed }>
   /** open → completed, by compare-and-set. */
   completeSaga(order: { result: Json }): Promise<CompletionClaim>
   /** open → rollback, by compare-and-set. */
   claimRollback(order: RollbackOrder): Promise<RollbackClaim>
-  /** rollback → rolledBack; returns what was done. */
-  closeRolledBack(): Promise<Ending>
+  /** Says that a step waits for a person. */
+  parkSaga(order: ParkOrder): Promise<Parking>
+  /** Writes a decision down, by compare-and-set on what is stuck. Throws DecisionRefused. */
+  recordDecision(decision: Decision): Promise<{ decision: RecordedDecision; view: SagaView }>
+  /** Asks the participants what is left of a rolled back saga, and writes it down. */
+  verifyCompensations(): Promise<void>
+  /** rollback → rolledBack, by compare-and-set. */
+  closeRolledBack(order: { verified: boolean }): Promise<Closing>
 }
 
 export interface SweepActivities {
-  /** Starts sagas whose row has no run yet, and repeats cancels that did not get through. */
-  sweep(): Promise<{ started: number; cancelled: number }>
+  /** Looks after every saga whose row is unfinished and which nobody has in hand. */
+  sweep(): Promise<Swept>
+}
+
+/** How many sagas a sweep found, by what it did for them. */
+export interface Swept {
+  started: number
+  cancelled: number
+  recovered: number
+  decided: number
+  /** Whose run is open, but which have not moved for ten minutes. */
+  withoutProgress: number
 }

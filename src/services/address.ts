@@ -16,4 +16,9 @@ export const address: Participant<{ userId: number; address: string }, { address
   async compensate(tx, { sagaId }) {
     await tx.query('DELETE FROM table_b WHERE saga_id = $1', [sagaId])
   },
+
+  async verify(tx, { sagaId }) {
+    const { rows } = await tx.query('SELECT id FROM table_b WHERE saga_id = $1', [sagaId])
+    return rows.map(({ id }) => `table_b ${id}`)
+  },
 }

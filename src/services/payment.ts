@@ -16,4 +16,9 @@ export const payment: Participant<{ userId: number; payment: string }, { payment
   async compensate(tx, { sagaId }) {
     await tx.query('DELETE FROM table_c WHERE saga_id = $1', [sagaId])
   },
+
+  async verify(tx, { sagaId }) {
+    const { rows } = await tx.query('SELECT id FROM table_c WHERE saga_id = $1', [sagaId])
+    return rows.map(({ id }) => `table_c ${id}`)
+  },
 }

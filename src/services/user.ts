@@ -16,4 +16,9 @@ export const user: Participant<{ username: string }, { userId: number }, Client>
   async compensate(tx, { sagaId }) {
     await tx.query('DELETE FROM table_a WHERE saga_id = $1', [sagaId])
   },
+
+  async verify(tx, { sagaId }) {
+    const { rows } = await tx.query('SELECT id FROM table_a WHERE saga_id = $1', [sagaId])
+    return rows.map(({ id }) => `table_a ${id}`)
+  },
 }

@@ -1,3 +1,4 @@
 /** The workflow bundle: every workflow type that the worker serves, under the name it is exported by. */
 export { createUserSaga } from './create-user.js'
+export { recoverSaga } from '../saga/workflow/recover-saga.js'
 export { sagaSweep } from '../saga/workflow/saga-sweep.js'

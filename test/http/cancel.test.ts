@@ -45,6 +45,7 @@ test.concurrent('a cancelled saga is undone, and says who cancelled it and why',
     ...['A success 1', 'B success 1', 'C failed 1'],
     'ROLLBACK triggered',
     ...['COMPENSATE_C skipped 1', 'COMPENSATE_B success 1', 'COMPENSATE_A success 1'],
+    ...['COMPENSATE_C verified', 'COMPENSATE_B verified', 'COMPENSATE_A verified'],
     'SAGA compensated',
   ])
   expect(await rollbacks(sagaId)).toEqual(['cancelled by grace: changed my mind'])

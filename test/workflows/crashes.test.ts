@@ -68,6 +68,7 @@ test('what a lost run had reached is undone in order, however often an undo fail
   expect((await sagas.log(sagaId)).filter((row) => /COMPENSATE_[AB]/.test(row))).toEqual([
     ...['COMPENSATE_B failed 1', 'COMPENSATE_B failed 2', 'COMPENSATE_B success 3'],
     'COMPENSATE_A success 1',
+    ...['COMPENSATE_B verified', 'COMPENSATE_A verified'],
   ])
 })
 

@@ -5,7 +5,8 @@ import { followLog } from '../../saga/node/saga-log.js'
 import type { AppContext } from '../app.js'
 import { HttpProblem, problems } from '../problem.js'
 import { Changes } from '../saga-feed.js'
-import { isEnded, toSaga } from '../saga-view.js'
+import { isEnded } from '../../saga/node/saga-record.js'
+import { toSaga } from '../saga-view.js'
 import { SagaParams } from '../schemas/common.js'
 
 /** GET /saga/{id}/events: log rows and changes of a saga as server-sent events, until it has ended. */

@@ -1,20 +1,21 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { whileAway } from '../../db.js'
-import type { SagaRecord } from '../../saga/node/saga-record.js'
+import { isEnded, isPastPivot, type SagaRecord } from '../../saga/node/saga-record.js'
+import type { Decision } from '../../saga/types.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
 import type { AppContext } from '../app.js'
 import { HttpProblem, problems } from '../problem.js'
 import { readUntil } from '../saga-feed.js'
-import { isEnded, toAccepted, toSaga } from '../saga-view.js'
+import { toAccepted, toPlan, toSaga } from '../saga-view.js'
 import { SagaParams } from '../schemas/common.js'
-import { CancelRequest, CreateUserRequest, StartHeaders, StartQuery } from '../schemas/saga.js'
+import { CancelRequest, CreateUserRequest, DecisionRequest, StartHeaders, StartQuery } from '../schemas/saga.js'
 
 /** How long a start waits for a database that is away; with the connection's own time-out it stays within 5 s. */
 const INTENT_WAIT_MS = 1_500
 
-/** POST /saga, GET /saga/{id}, POST /saga/{id}/cancel. */
+/** POST /saga, GET /saga/{id}, its plan, POST /saga/{id}/cancel and …/decision. */
 export const sagaRoutes =
   ({ config, store, starter, feed, temporalHealth, links }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
@@ -126,6 +127,8 @@ export const sagaRoutes =
         if (!record) throw problems.unknownSaga(id)
         if (isEnded(record))
           throw new HttpProblem(409, `Saga ${id} has ended as ${record.status}; there is nothing to cancel.`)
+        if (record.fate === 'open' && isPastPivot(record))
+          throw new HttpProblem(409, `Saga ${id} is past its point of no return; it only goes forward from here.`)
         if (record.fate === 'open') {
           await starter.cancel(id).catch((error: Error) => {
             app.log.warn({ sagaId: id, err: error }, 'Temporal did not take the cancel; the sweep will repeat it')
@@ -136,6 +139,34 @@ export const sagaRoutes =
           .code(202)
           .header('location', `/saga/${encodeURIComponent(id)}`)
           .send(toAccepted(now, links))
+      },
+    )
+
+    app.get('/saga/:id/plan', { schema: { params: SagaParams } }, async (request) => {
+      const record = await store.get(request.params.id)
+      if (!record) throw problems.unknownSaga(request.params.id)
+      return toPlan(record)
+    })
+
+    app.post(
+      '/saga/:id/decision',
+      {
+        schema: { params: SagaParams, body: DecisionRequest },
+        preValidation: async (request) => {
+          request.body = trimmed(request.body)
+        },
+      },
+      async (request) => {
+        const { id } = request.params
+        if (temporalHealth.isAway) throw problems.away('Temporal')
+        const answer = await store.decide(id, request.body as Decision)
+        if (answer.kind === 'unknown') throw problems.unknownSaga(id)
+        if (answer.kind === 'refused') throw new HttpProblem(409, answer.why)
+        // It stands in the row: where Temporal does not take it now, the sweep repeats it. Nobody waits for the worker.
+        void starter.decide(id, answer.decision).catch((error: Error) => {
+          app.log.warn({ sagaId: id, err: error }, 'Temporal did not take the decision; the sweep will repeat it')
+        })
+        return toSaga(answer.record, links)
       },
     )
   }

@@ -43,6 +43,9 @@ export const SagaCompensation = Type.Object({
   status: literals('pending', 'running', 'done', 'empty', 'stuck', 'resolved', 'skipped'),
   attempts: Type.Integer(),
   error: Type.Optional(SagaError),
+  /** Who decided last, and why. */
+  actor: Type.Optional(Type.String()),
+  reason: Type.Optional(Type.String()),
 })
 export type SagaCompensation = Static<typeof SagaCompensation>
 
@@ -80,10 +83,43 @@ export const StartHeaders = Type.Object({
   prefer: Type.Optional(Type.String()),
 })
 
+const actor = Type.String({ minLength: 1, maxLength: 100, pattern: VISIBLE_TEXT })
+
 export const CancelRequest = Type.Object(
   {
     reason: Type.String({ minLength: 1, maxLength: 500, pattern: VISIBLE_TEXT }),
-    actor: Type.Optional(Type.String({ minLength: 1, maxLength: 100, pattern: VISIBLE_TEXT })),
+    actor: Type.Optional(actor),
   },
   { additionalProperties: false },
 )
+
+/** A person's word on what is stuck. */
+export const DecisionRequest = Type.Object(
+  {
+    step: Type.String({ minLength: 1, maxLength: 255, pattern: VISIBLE_TEXT }),
+    action: literals('retry', 'resolve', 'skip'),
+    reason: Type.String({ minLength: 1, maxLength: 500, pattern: VISIBLE_TEXT }),
+    actor,
+    input: Type.Optional(Type.Unknown({ description: 'With retry: in the place of what the step was given.' })),
+  },
+  {
+    additionalProperties: false,
+    if: { properties: { action: { const: 'retry' } }, required: ['action'] },
+    else: { not: { required: ['input'] } },
+  },
+)
+
+/** What a rollback would do now, in the order in which it would. */
+export const SagaPlan = Type.Object({
+  steps: Type.Array(
+    Type.Object({
+      step: Type.String(),
+      service: Type.String(),
+      action: Type.Literal('compensate'),
+      input: Type.Unknown({
+        description: 'What the step was given, secrets masked; null until its first attempt has ended.',
+      }),
+    }),
+  ),
+})
+export type SagaPlan = Static<typeof SagaPlan>

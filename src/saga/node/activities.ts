@@ -4,27 +4,34 @@ import { activityInfo } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { isDatabaseAway, whileAway } from '../../db.js'
-import { FailureType, outcomeUnknown, unavailable } from '../errors.js'
-import type { AttemptOrder, Outcome, SagaActivities } from '../types.js'
+import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
+import type { Changed, CompensateOrder, InvokeOrder, Json, Outcome, SagaActivities } from '../types.js'
 import type { BarredParticipant } from './barrier.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
-import type { AttemptEnd } from './projection.js'
-import { redacted, type AttemptStart, type SagaStore } from './saga-store.js'
+import type { AttemptEnd, Findings } from './projection.js'
+import { declaredSteps, toView } from './saga-record.js'
+import { masked, redacted, type AttemptStart, type SagaStore, type Times } from './saga-store.js'
 
-export interface SagaActivityOptions {
+export interface SagaActivityOptions extends Times {
   store: SagaStore
   /** The participant of that name, with these failures injected into its calls (none where `injection` is undefined). */
   participant: (service: string, injection: Injection | undefined) => BarredParticipant
-  stepTimeoutMs: number
+  /** Whether the namespace knows the search attribute SagaStatus: to upsert one that it lacks fails a workflow task for ever. */
+  hasSagaStatus: () => Promise<boolean>
   logger: Logger
 }
 
 /** How long an attempt waits for the saga's row when PostgreSQL is away, and for its own log row at the end. */
 const BEGIN_WAIT_MS = 4_000
 const END_WAIT_MS = 1_500
+/** How long a participant may look whether a call took effect, and what is left of a saga. */
+const PROBE_MS = 1_000
+const VERIFY_MS = 5_000
 
 /** The engine's activities. The saga is the workflow that calls them. */
-export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }: SagaActivityOptions): SagaActivities {
+export function makeSagaActivities(options: SagaActivityOptions): SagaActivities {
+  const { store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger } = options
+  const times = { stepTimeoutMs, deadlineMs }
   const sagaId = () => activityInfo().workflowExecution?.workflowId ?? ''
 
   /**
@@ -32,12 +39,12 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
    * time-out is only for a process that is gone. A call that goes on behind a time-out is left to the barrier.
    */
   async function attempt<T>(
-    order: AttemptOrder & { reached?: boolean },
+    order: InvokeOrder | CompensateOrder,
     call: (
       as: BarredParticipant,
       key: { sagaId: string; step: string },
     ) => Promise<{ end: AttemptEnd['end']; report: T }>,
-  ): Promise<T> {
+  ): Promise<T & { changed: Changed }> {
     const key = { sagaId: sagaId(), step: order.step }
     const startedAt = new Date()
     let secrets: string[] = []
@@ -46,42 +53,66 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
       secrets = start.secrets
       refuseStart(start, order)
       // Steps never reached are not called, only settled: nothing is injected there.
-      const injection = order.reached === false ? undefined : { ...start.injection, timeoutMs: order.timeoutMs }
+      const isReached = order.op === 'invoke' || order.reached
+      const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
       return call(participant(order.service, injection), key)
     }
-    const write = (end: AttemptEnd['end']) => writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, end })
+    const write = (end: AttemptEnd['end']) => {
+      const input = order.op === 'invoke' ? { input: masked(order.input, secrets) } : {}
+      return writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, ...input, end })
+    }
     try {
       const { end, report } = await withinTime(order.timeoutMs, work(), (end) => {
         const late = end instanceof Error ? toFailure(end, secrets).message : end
         logger.info({ sagaId: key.sagaId, step: order.step, op: order.op, late }, 'A call ended after its time-out')
       })
-      if (!(await write(end))) {
+      const changed = await write(end)
+      if (!changed) {
         throw new NotAnAttempt(unavailable('the attempt could not be written down'))
       }
-      return report
+      return { ...report, changed }
     } catch (error) {
       if (error instanceof NotAnAttempt) throw error.failure
       const failure = toFailure(error, secrets)
-      await write({
+      if (outcomeOf(failure) === 'unknown' && order.op === 'invoke' && !(error instanceof InjectedCrash)) {
+        const found = await probe(order, key)
+        const applied = found?.applied && {
+          kind: 'applied' as const,
+          message: `applied, as its probe found; the call itself: ${failure.message}`,
+        }
+        const changed = applied && (await write(applied))
+        if (found?.applied && changed) return { result: found.result, changed } as unknown as T & { changed: Changed }
+        if (found) failure.message += '; its probe finds nothing so far'
+      }
+      const changed = await write({
         kind: 'failed',
         outcome: outcomeOf(failure),
         error: { type: failure.type ?? FailureType.OutcomeUnknown, message: failure.message },
       })
       if (error instanceof InjectedCrash) process.kill(process.pid, 'SIGKILL')
-      throw failure
+      throw withChanged(failure, changed)
     }
   }
 
-  /** Writes an attempt's row. False where that can't be done now: the writing then goes on behind the attempt. */
-  async function writeEnd(sagaId: string, end: AttemptEnd): Promise<boolean> {
+  /** Asks the participant whether a call took effect that did not say so. Undefined where it has no probe, or no answer. */
+  async function probe({ service, input }: InvokeOrder, key: { sagaId: string; step: string }) {
     try {
-      await whileAway(END_WAIT_MS, () => store.endAttempt(sagaId, end))
-      return true
+      return await withinTime(PROBE_MS, participant(service, undefined).probe({ ...key, input }), () => {})
+    } catch (error) {
+      logger.warn({ ...key, err: error }, 'A probe gave no answer')
+      return undefined
+    }
+  }
+
+  /** Writes an attempt's row. Undefined where that can't be done now: the writing then goes on behind the attempt. */
+  async function writeEnd(sagaId: string, end: AttemptEnd): Promise<Changed | undefined> {
+    try {
+      return await whileAway(END_WAIT_MS, () => store.endAttempt(sagaId, end))
     } catch (error) {
       if (!isDatabaseAway(error))
         logger.error({ sagaId, step: end.order.step, err: error }, 'An attempt could not be written')
       void writeLater(sagaId, end)
-      return false
+      return undefined
     }
   }
 
@@ -100,24 +131,78 @@ export function makeSagaActivities({ store, participant, stepTimeoutMs, logger }
     }
   }
 
+  /** What the participants of a saga find left of it, by step; those that can't look are left out. */
+  async function findResidue(id: string): Promise<Findings> {
+    const record = await store.get(id)
+    const findings: Findings = new Map()
+    if (!record) return findings
+    const verified = new Set(record.compensations.filter((one) => one.isVerified).map(({ step }) => step))
+    const order = [
+      ...record.compensations.map(({ step }) => step),
+      ...record.steps.map(({ step }) => step).filter((step) => !record.compensations.some((one) => one.step === step)),
+    ]
+    const declared = declaredSteps(record)
+    for (const step of order.filter((step) => !verified.has(step) && declared[step]?.kind !== 'retriable')) {
+      const service = declared[step]?.service ?? step
+      try {
+        const look = participant(service, undefined).verify({ sagaId: id, step })
+        const left = await withinTime(VERIFY_MS, look, () => {})
+        if (left) findings.set(step, { left: left.map((one) => redacted(one, store.secretsOf(record))) })
+      } catch (error) {
+        if (isDatabaseAway(error)) throw error
+        findings.set(step, { failed: toSagaError(toFailure(error, store.secretsOf(record))) })
+      }
+    }
+    return findings
+  }
+
   return {
-    openSaga: (order) => store.open(sagaId(), order, stepTimeoutMs),
+    openSaga: (order) => store.open(sagaId(), order, times),
+    openRecovery: (order) => store.recover(sagaId(), order, times),
     completeSaga: ({ result }) => store.complete(sagaId(), result),
     claimRollback: (order) => store.claimRollback(sagaId(), order),
-    closeRolledBack: () => store.closeRolledBack(sagaId()),
+    closeRolledBack: (order) => store.closeRolledBack(sagaId(), order),
+
+    async verifyCompensations() {
+      await store.endVerification(sagaId(), await findResidue(sagaId()))
+    },
+
+    async parkSaga(order) {
+      const parking = await store.park(sagaId(), order)
+      if (parking.go !== 'wait') return parking
+      logger.warn({ sagaId: sagaId(), step: order.step, at: order.at }, 'A saga needs attention')
+      return { ...parking, hasSagaStatus: await hasSagaStatus() }
+    },
+
+    async recordDecision(decision) {
+      const answer = await store.decide(sagaId(), decision)
+      if (answer.kind === 'unknown') throw decisionRefused(`There is no saga ${sagaId()}.`)
+      if (answer.kind === 'refused') throw decisionRefused(answer.why)
+      return { decision: answer.decision, view: toView(answer.record) }
+    },
 
     invoke: (order) =>
-      attempt(order, async (as, key) => {
-        const { verdict, result } = await as.invoke({ ...key, input: order.input })
+      attempt<{ result: Json }>(order, async (as, key) => {
+        const { verdict, result } = await as.invoke({ ...key, input: order.input, decisions: order.decisions })
         const message = verdict === 'applied' ? 'applied' : 'was applied by an earlier attempt; its result was kept'
         return { end: { kind: 'applied', message }, report: { result } }
       }),
 
     compensate: (order) =>
       attempt(order, async (as, key) => {
-        const verdict = await as.compensate(key)
+        const verdict = await as.compensate({ ...key, ...(order.input !== undefined && { input: order.input }) })
         const message = verdict === 'done' ? 'undone' : 'nothing to undo'
         return { end: { kind: 'compensated', verdict, message }, report: { verdict } }
+      }),
+
+    settle: (order) =>
+      attempt(order, async (as, key) => {
+        const report = await as.settle(key)
+        const end: AttemptEnd['end'] =
+          report.verdict === 'applied'
+            ? { kind: 'applied', message: 'applied, says its barrier' }
+            : { kind: 'compensated', verdict: 'empty', message: 'did not happen, and never will' }
+        return { end, report }
       }),
   }
 }
@@ -129,10 +214,17 @@ class NotAnAttempt extends Error {
   }
 }
 
-function refuseStart({ fate, ended }: AttemptStart, { step, op, budget }: AttemptOrder): void {
-  if (op === 'invoke' && fate !== 'open') {
+function refuseStart({ fate, isCancelled, ended }: AttemptStart, order: InvokeOrder | CompensateOrder): void {
+  const { step, op, budget } = order
+  const expected = op === 'compensate' ? 'rollback' : 'open'
+  if (fate !== expected) {
+    const what = op === 'invoke' ? 'is not called any more' : 'is not to be compensated'
+    throw new NotAnAttempt(outcomeUnknown(`${step} ${what}: the saga is ${fate}`, { nonRetryable: true }))
+  }
+  // Behind it there would be no way back, and somebody was told that the saga stops.
+  if (order.op === 'invoke' && order.kind === 'pivot' && isCancelled) {
     throw new NotAnAttempt(
-      outcomeUnknown(`${step} is not called any more: the saga is ${fate}`, { nonRetryable: true }),
+      ApplicationFailure.create({ type: FailureType.Cancelled, message: 'cancelled', nonRetryable: true }),
     )
   }
   // Counted in the log and not by Temporal: a process that its own call kills leaves no trace in history.
@@ -140,6 +232,17 @@ function refuseStart({ fate, ended }: AttemptStart, { step, op, budget }: Attemp
     const message = `no answer: all ${budget} attempts to ${op} ${step} have failed`
     throw new NotAnAttempt(outcomeUnknown(message, { nonRetryable: true }))
   }
+}
+
+/** What the attempt made of the saga travels with its failure, for the run's own picture of it. */
+function withChanged(failure: ApplicationFailure, changed: Changed | undefined): ApplicationFailure {
+  const { type, message, nonRetryable } = failure
+  return ApplicationFailure.create({
+    type: type ?? FailureType.OutcomeUnknown,
+    message,
+    nonRetryable: nonRetryable === true,
+    details: changed ? [changed] : [],
+  })
 }
 
 async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: string | Error) => void): Promise<T> {
@@ -175,7 +278,7 @@ function toFailure(error: unknown, secrets: string[]): ApplicationFailure {
   }
   const isTyped = error instanceof ApplicationFailure
   const message = error instanceof Error ? error.message : String(error)
-  const safe = redacted({ type: '', message }, secrets).message.slice(0, 500)
+  const safe = redacted(message, secrets).slice(0, 500)
   return ApplicationFailure.create({
     type: (isTyped && error.type) || FailureType.OutcomeUnknown,
     message: safe,

@@ -1,6 +1,6 @@
 import { withTransaction, type Client, type Pool } from '../../db.js'
 import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
-import type { CompensateVerdict, Json, Participant } from '../types.js'
+import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 
 export interface Call {
   sagaId: string
@@ -9,14 +9,31 @@ export interface Call {
 
 export interface InvokeCall extends Call {
   input: Json
+  /** Decisions on this step so far: behind a new one a refusal that was kept is asked for again. */
+  decisions?: number
 }
+
+export interface CompensateCall extends Call {
+  /** A person's, in the place of what the invoke was given. */
+  input?: Json
+}
+
+/** A participant as the engine is given it: with a `compensate` where a compensatable step uses it. */
+export type AnyService = ForwardParticipant<Json, Json | void, Client> &
+  Partial<Pick<Participant<Json, Json | void, Client>, 'compensate'>>
 
 /** A participant behind its barrier: each operation of a step happens at most once, however often it is delivered. */
 export interface BarredParticipant {
   /** `duplicate`: it was applied before; the kept result, and nothing has changed. Throws Rejected, LateInvoke. */
   invoke(call: InvokeCall): Promise<{ verdict: 'applied' | 'duplicate'; result: Json }>
   /** `empty`: nothing to compensate; a late invoke is refused from now on. */
-  compensate(call: Call): Promise<CompensateVerdict>
+  compensate(call: CompensateCall): Promise<CompensateVerdict>
+  /** For a pivot: `applied`, and so it stays; `empty`: it was not, and a late invoke is refused from now on. */
+  settle(call: Call): Promise<SettleVerdict>
+  /** What the participant's own probe says; undefined where it has none. */
+  probe(call: InvokeCall): Promise<Probe<Json> | undefined>
+  /** What the participant finds left of a saga; undefined where it can't look. */
+  verify(call: Call): Promise<string[] | undefined>
 }
 
 /** How long a call waits for a database that is away before its transaction begins. */
@@ -28,29 +45,43 @@ const WAIT_MS = 4_000
  * The idea is DTM's barrier (dtm.pub), which tells nobody what it found; this one keeps result and refusal, and refuses
  * a late invoke, for a caller that is told "ok" goes on with nothing committed.
  */
-export function throughBarrier(pool: Pool, participant: Participant<Json, Json | void, Client>): BarredParticipant {
+export function throughBarrier(pool: Pool, participant: AnyService): BarredParticipant {
+  const inTransaction = <T>(work: (tx: Client) => Promise<T>) => withTransaction(pool, work, { waitMs: WAIT_MS })
   return {
     async invoke(call) {
       try {
-        return await withTransaction(pool, (tx) => invoke(tx, participant, call), { waitMs: WAIT_MS })
+        return await inTransaction((tx) => invoke(tx, participant, call))
       } catch (error) {
         if (!isFailure(error, FailureType.Rejected)) throw error
         // The refusal rolled its own barrier row back with the business; what stands there now is the answer.
-        const standing = await withTransaction(pool, (tx) => keepRefusal(tx, call, error), { waitMs: WAIT_MS })
+        const standing = await inTransaction((tx) => keepRefusal(tx, call, error))
         if (standing === 'kept') throw error
         return standing
       }
     },
-    compensate: (call) => withTransaction(pool, (tx) => compensate(tx, participant, call), { waitMs: WAIT_MS }),
+    compensate: (call) => inTransaction((tx) => compensate(tx, participant, call)),
+    settle: (call) => inTransaction((tx) => settle(tx, call)),
+    async probe({ sagaId, input }) {
+      if (!participant.probe) return undefined
+      const found = await withTransaction(pool, (tx) => participant.probe?.(tx, { sagaId, input }) ?? none)
+      return found?.applied ? { applied: true, result: found.result ?? null } : { applied: false }
+    },
+    async verify({ sagaId }) {
+      if (!participant.verify) return undefined
+      return inTransaction((tx) => participant.verify?.(tx, { sagaId }) ?? none)
+    },
   }
 }
 
-async function invoke(tx: Client, participant: Participant<Json, Json | void, Client>, call: InvokeCall) {
-  const { sagaId, step, input } = call
+const none = Promise.resolve(undefined)
+
+async function invoke(tx: Client, participant: AnyService, call: InvokeCall) {
+  const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
     `INSERT INTO saga_barrier (saga_id, step, op, written_by, input) VALUES ($1, $2, 'invoke', 'invoke', $3)
-     ON CONFLICT DO NOTHING`,
-    [sagaId, step, JSON.stringify(input)],
+     ON CONFLICT (saga_id, step, op) DO UPDATE SET input = excluded.input, verdict = NULL, result = NULL
+     WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < $4`,
+    [sagaId, step, JSON.stringify(input), decisions],
   )
   if (rowCount === 0) return kept(tx, call)
   const result = (await participant.invoke(tx, { sagaId, input })) ?? null
@@ -78,19 +109,20 @@ async function keepRefusal(
   call: InvokeCall,
   refusal: Error,
 ): Promise<'kept' | { verdict: 'duplicate'; result: Json }> {
+  const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
-    `INSERT INTO saga_barrier (saga_id, step, op, written_by, input, verdict, result)
-     VALUES ($1, $2, 'invoke', 'invoke', $3, 'rejected', $4) ON CONFLICT DO NOTHING`,
-    [call.sagaId, call.step, JSON.stringify(call.input), JSON.stringify({ message: refusal.message })],
+    `INSERT INTO saga_barrier (saga_id, step, op, written_by, input, verdict, result, decisions)
+     VALUES ($1, $2, 'invoke', 'invoke', $3, 'rejected', $4, $5)
+     ON CONFLICT (saga_id, step, op) DO UPDATE
+     SET input = excluded.input, result = excluded.result, decisions = excluded.decisions
+     WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < excluded.decisions`,
+    [sagaId, step, JSON.stringify(input), JSON.stringify({ message: refusal.message }), decisions],
   )
   return rowCount === 0 ? kept(tx, call) : 'kept'
 }
 
-async function compensate(
-  tx: Client,
-  participant: Participant<Json, Json | void, Client>,
-  { sagaId, step }: Call,
-): Promise<CompensateVerdict> {
+async function compensate(tx: Client, participant: AnyService, call: CompensateCall): Promise<CompensateVerdict> {
+  const { sagaId, step } = call
   const first = await tx.query(
     `INSERT INTO saga_barrier (saga_id, step, op, written_by) VALUES ($1, $2, 'compensate', 'compensate')
      ON CONFLICT DO NOTHING`,
@@ -103,13 +135,7 @@ async function compensate(
     )
     return rows[0].verdict
   }
-  // Before looking: an invoke that is still in its transaction is waited for, one that comes later finds this row.
-  const tombstone = await tx.query(
-    `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'invoke', 'compensate', 'tombstone')
-     ON CONFLICT DO NOTHING`,
-    [sagaId, step],
-  )
-  const verdict = tombstone.rowCount === 0 ? await compensateApplied(tx, participant, { sagaId, step }) : 'empty'
+  const verdict = (await entomb(tx, call)) ? 'empty' : await compensateApplied(tx, participant, call)
   await tx.query(`UPDATE saga_barrier SET verdict = $3 WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`, [
     sagaId,
     step,
@@ -118,17 +144,54 @@ async function compensate(
   return verdict
 }
 
+/**
+ * Takes the invoke's place, before looking: an invoke that is still in its transaction is waited for, one that comes later
+ * finds the tombstone. False where the invoke's own row is there.
+ */
+async function entomb(tx: Client, { sagaId, step }: Call): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'invoke', 'compensate', 'tombstone')
+     ON CONFLICT DO NOTHING`,
+    [sagaId, step],
+  )
+  return rowCount === 1
+}
+
 async function compensateApplied(
   tx: Client,
-  participant: Participant<Json, Json | void, Client>,
-  { sagaId, step }: Call,
+  participant: AnyService,
+  { sagaId, step, input: corrected }: CompensateCall,
 ): Promise<CompensateVerdict> {
+  const { input, result, verdict } = await invokeRow(tx, { sagaId, step })
+  if (verdict === 'rejected') return 'empty'
+  if (!participant.compensate) throw new Error(`Participant ${participant.name} of step ${step} has no compensate`)
+  await participant.compensate(tx, { sagaId, input: corrected ?? input, result })
+  return 'done'
+}
+
+/** Like a compensation, but that what took effect stays. */
+async function settle(tx: Client, call: Call): Promise<SettleVerdict> {
+  const isNew = await entomb(tx, call)
+  const { verdict, result } = await invokeRow(tx, call)
+  if (verdict === 'applied') return { verdict: 'applied', result }
+  // A refusal gets its tombstone too: an earlier call that is still on its way must find it.
+  if (isNew || verdict === 'rejected') {
+    await tx.query(
+      `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'compensate', 'compensate', 'empty')
+       ON CONFLICT DO NOTHING`,
+      [call.sagaId, call.step],
+    )
+  }
+  return { verdict: 'empty' }
+}
+
+async function invokeRow(
+  tx: Client,
+  { sagaId, step }: Call,
+): Promise<{ input: Json; result: Json; verdict: 'applied' | 'rejected' | 'tombstone' }> {
   const { rows } = await tx.query(
     `SELECT input, result, verdict FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`,
     [sagaId, step],
   )
-  const [{ input, result, verdict }] = rows
-  if (verdict === 'rejected') return 'empty'
-  await participant.compensate(tx, { sagaId, input, result })
-  return 'done'
+  return rows[0]
 }

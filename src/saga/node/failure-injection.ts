@@ -37,6 +37,7 @@ export function withFailureInjection(
     return result
   }
   return {
+    ...participant,
     invoke: (call) => around(call, 'invoke', (as) => as.invoke(call)),
     compensate: (call) => around(call, 'compensate', (as) => as.compensate(call)),
   }

@@ -1,13 +1,39 @@
-import type { AttemptOrder, CompensateVerdict, Outcome, RollbackCause, SagaError } from '../types.js'
-import type { CompensationRecord, SagaRecord, StepRecord } from './saga-record.js'
+import { isDue } from '../plan.js'
+import { canonical } from './canonical.js'
+import type {
+  AttemptOrder,
+  Changed,
+  CompensateOrder,
+  CompensateVerdict,
+  DecidedStep,
+  Decision,
+  DueCompensation,
+  InvokeOrder,
+  Json,
+  Outcome,
+  ParkOrder,
+  RecordedDecision,
+  RollbackCause,
+  SagaError,
+} from '../types.js'
+import {
+  isEnded,
+  toCompensationView,
+  toStepView,
+  type CompensationRecord,
+  type SagaRecord,
+  type StepRecord,
+} from './saga-record.js'
 
-// What an attempt, or the beginning of a rollback, makes of a saga's record. Pure: the store locks, reads and writes.
+// What happens to a saga, as it changes the saga's record. Pure: the store locks, reads and writes.
 
 export interface AttemptEnd {
   /** Makes a repeated write of the same attempt harmless. */
   entryId: string
-  order: AttemptOrder & { reached?: boolean }
+  order: InvokeOrder | CompensateOrder
   startedAt: Date
+  /** What the step was given, secrets masked. */
+  input?: Json
   end:
     | { kind: 'applied'; message: string }
     | { kind: 'compensated'; verdict: CompensateVerdict; message: string }
@@ -22,90 +48,114 @@ export interface LogEntry {
   entryId?: string
 }
 
-/** What is to be written when an attempt has ended: nothing where there is no entry. */
-interface AfterAttempt {
-  attempt: number
-  changes: Partial<Pick<SagaRecord, 'steps' | 'compensations'>>
+/** What is to be written: nothing where there is no entry. */
+interface After {
+  changes: Partial<Pick<SagaRecord, 'steps' | 'compensations' | 'status' | 'stopping' | 'decidedAt'>>
   entries: LogEntry[]
 }
 
 const LATE = '(came after the step was settled; changes nothing)'
 
 /** The log rows of an attempt that has ended, with its number, and the steps and compensations behind it. */
-export function afterAttempt(record: SagaRecord, attempt: AttemptEnd): AfterAttempt {
-  return attempt.order.op === 'invoke' ? afterInvoke(record, attempt) : afterCompensate(record, attempt)
+export function afterAttempt(record: SagaRecord, attempt: AttemptEnd): After & { changed: Changed } {
+  const { order } = attempt
+  if (order.op === 'invoke') return afterInvoke(record, attempt)
+  if (attempt.end.kind === 'applied') return afterSettledApplied(record, attempt)
+  return afterCompensate(record, attempt)
 }
 
-function afterInvoke(record: SagaRecord, { entryId, order, startedAt, end }: AttemptEnd): AfterAttempt {
-  const before = record.steps.find(({ step }) => step === order.step)
-  if (!before) throw new Error(`Step ${order.step} is not declared by saga ${record.sagaId}`)
-  const attempt = before.attempts + 1
-  const late = record.fate !== 'open' || before.status === 'succeeded'
+function afterInvoke(
+  record: SagaRecord,
+  { entryId, order, startedAt, input, end }: AttemptEnd,
+): After & { changed: Changed } {
+  const before = stepOf(record, order.step)
+  const attempts = before.attempts + 1
+  const late = record.fate !== 'open' || before.status === 'succeeded' || isOvertaken(before, order)
   const failed = end.kind === 'failed'
   const step: StepRecord = late
-    ? { ...before, attempts: attempt }
+    ? { ...before, attempts }
     : {
-        ...withoutError(before),
+        ...takenBy(withoutError(before), order),
         status: failed ? 'running' : 'succeeded',
         outcome: failed ? end.outcome : 'applied',
-        attempts: attempt,
+        attempts,
         startedAt: before.startedAt ?? startedAt.toISOString(),
         endedAt: new Date().toISOString(),
+        ...(input !== undefined && { input }),
         ...(failed && { error: end.error }),
       }
-  const message = failed ? `${end.error.type}: ${end.error.message}` : end.message
+  const message = failed ? sentence(end.error) : end.message
   const entry = {
     service: order.step,
     status: failed ? 'failed' : 'success',
     message: late ? `${message} ${LATE}` : message,
-    attempt,
+    attempt: attempts,
     entryId,
   }
-  return { attempt, changes: { steps: record.steps.map((one) => (one === before ? step : one)) }, entries: [entry] }
+  const changes = { steps: replaced(record.steps, before, step) }
+  return {
+    changes: withDecidedAt(record, changes),
+    entries: [entry],
+    changed: { step: { ...toStepView(step), ...(step.input !== undefined && { input: step.input }) } },
+  }
 }
 
-function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd): AfterAttempt {
-  const before = record.compensations.find(({ step }) => step === order.step)
-  const attempt = (before?.attempts ?? 0) + 1
-  const failed = end.kind === 'failed'
-  // A step never reached, with nothing to compensate: no row, and no word of it.
-  if (end.kind === 'compensated' && end.verdict === 'empty' && !order.reached && !before) {
-    return { attempt, changes: {}, entries: [] }
+/** A pivot's barrier has said that it took effect. */
+function afterSettledApplied(
+  record: SagaRecord,
+  { entryId, order, startedAt, end }: AttemptEnd,
+): After & { changed: Changed } {
+  const before = stepOf(record, order.step)
+  const step: StepRecord = {
+    ...takenBy(withoutError(before), order),
+    status: 'succeeded',
+    outcome: 'applied',
+    startedAt: before.startedAt ?? startedAt.toISOString(),
+    endedAt: new Date().toISOString(),
   }
+  const message = 'message' in end ? end.message : ''
+  return {
+    changes: withDecidedAt(record, { steps: replaced(record.steps, before, step) }),
+    entries: [{ service: order.step, status: 'success', message, entryId }],
+    changed: { step: toStepView(step) },
+  }
+}
 
-  const late = record.fate !== 'rollback' || before?.status === 'done' || before?.status === 'empty'
-  const isUsedUp = failed && (order.budget === null || attempt >= order.budget)
-  const stuck = isUsedUp && before?.status !== 'stuck'
-  const status = end.kind === 'compensated' ? end.verdict : stuck || before?.status === 'stuck' ? 'stuck' : 'running'
+function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd): After & { changed: Changed } {
+  const before = record.compensations.find(({ step }) => step === order.step)
+  const stepBefore = stepOf(record, order.step)
+  const attempts = (before?.attempts ?? 0) + 1
+  const failed = end.kind === 'failed'
+  const isReached = ('reached' in order && order.reached) || stepBefore.attempts > 0 || before !== undefined
+  // A step never reached, with nothing to compensate: no row, and no word of it.
+  if (end.kind === 'compensated' && end.verdict === 'empty' && !isReached) {
+    return { changes: {}, entries: [], changed: {} }
+  }
+  const expected = order.op === 'settle' ? 'open' : 'rollback'
+  const late = record.fate !== expected || (before && !isDue(before)) || (before && isOvertaken(before, order))
+  const status = end.kind === 'compensated' ? end.verdict : 'running'
+  const known: CompensationRecord = before ?? { step: order.step, status: 'pending', attempts: 0 }
   const after: CompensationRecord = late
-    ? { ...(before ?? { step: order.step, status: 'pending' }), attempts: attempt }
-    : { step: order.step, status, attempts: attempt, ...(failed && { error: end.error }) }
-  const service = `COMPENSATE_${order.step}`
-  const message = failed ? `${end.error.type}: ${end.error.message}` : 'message' in end ? end.message : ''
-  const entries: LogEntry[] = [
-    {
-      service,
-      status: failed ? 'failed' : end.kind === 'compensated' && end.verdict === 'empty' ? 'skipped' : 'success',
-      message: late ? `${message} ${LATE}` : message,
-      attempt,
-      entryId,
-    },
-  ]
-  if (stuck && !late) {
-    entries.push({
-      service,
-      status: 'stuck',
-      message: `Compensating ${order.step} failed ${attempt} times (${message}). It goes on every 10 s; remove what stands in its way.`,
-    })
+    ? { ...known, attempts }
+    : { ...takenBy(withoutError(known), order), status, attempts, ...(failed && { error: end.error }) }
+  const message = failed ? sentence(end.error) : 'message' in end ? end.message : ''
+  const entry = {
+    service: `COMPENSATE_${order.step}`,
+    status: failed ? 'failed' : end.kind === 'compensated' && end.verdict === 'empty' ? 'skipped' : 'success',
+    message: late ? `${message} ${LATE}` : message,
+    attempt: attempts,
+    entryId,
   }
   // It had an effect to undo, though no attempt of it left a row: its process was killed.
-  const isUndone = ({ step, status }: StepRecord) =>
-    step === order.step && status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
-  const compensations = before
-    ? record.compensations.map((one) => (one === before ? after : one))
-    : [...record.compensations, after]
-  const steps = record.steps.map((one) => (isUndone(one) ? doubted(one) : one))
-  return { attempt, changes: { compensations, steps }, entries }
+  const isUndone = stepBefore.status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
+  const step = isUndone ? doubted(stepBefore) : stepBefore
+  const others = late ? record.compensations : record.compensations.map(passed)
+  const compensations = before ? others.map((one) => (one.step === order.step ? after : one)) : [...others, after]
+  return {
+    changes: withDecidedAt(record, { compensations, steps: replaced(record.steps, stepBefore, step) }),
+    entries: [entry],
+    changed: { compensation: toCompensationView(after), ...(isUndone && { step: toStepView(step) }) },
+  }
 }
 
 /** A step as it stands when the rollback begins: what was reached and did not succeed has failed, and may have had an effect. */
@@ -115,32 +165,283 @@ export function settled(
 ): StepRecord {
   if (step.step === failedStep)
     return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown', error: step.error ?? error }
-  if (step.status === 'running' || (step.status === 'pending' && reached.includes(step.step))) {
+  if (
+    step.status === 'running' ||
+    step.status === 'stuck' ||
+    (step.status === 'pending' && reached.includes(step.step))
+  ) {
     return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown' }
   }
   return step
 }
 
-/** What a rollback has still to do: `reached`, in this order, and what no run is known to have reached. */
-export function toCompensate(
-  record: SagaRecord,
-  compensations: CompensationRecord[],
-): { reached: string[]; unreached: string[] } {
+/** What a rollback has still to do: first what no run is known to have reached, then the others in their order. */
+export function dueCompensations(steps: StepRecord[], compensations: CompensationRecord[]): DueCompensation[] {
+  const canBeUndone = new Set(
+    steps.filter(({ kind = 'compensatable' }) => kind === 'compensatable').map(({ step }) => step),
+  )
   const known = new Set(compensations.map(({ step }) => step))
-  return {
-    reached: compensations.filter(({ status }) => status !== 'done' && status !== 'empty').map(({ step }) => step),
-    unreached: record.steps
-      .map(({ step }) => step)
-      .filter((step) => !known.has(step))
-      .toReversed(),
+  const isReached = ({ step, attempts, status }: StepRecord) => attempts > 0 || status !== 'pending' || known.has(step)
+  const unknown = steps.filter((step) => !isReached(step)).map(({ step }) => step)
+  return [
+    ...unknown.toReversed().map((step) => ({ step, reached: false, isStuck: false, decisions: 0 })),
+    ...compensations.filter(isDue).map(({ step, status, decision }) => ({
+      step,
+      reached: true,
+      isStuck: status === 'stuck',
+      decisions: decision?.number ?? 0,
+      ...(decision?.input !== undefined && { input: decision.input }),
+    })),
+  ].filter(({ step }) => canBeUndone.has(step))
+}
+
+/** What people have decided, or are to decide, of the steps on the way forward. */
+export function decidedSteps({ steps }: SagaRecord): DecidedStep[] {
+  return steps
+    .filter(({ status, decision }) => status === 'stuck' || decision)
+    .map(({ step, status, stuckAt = 'invoke', decision }) => ({
+      step,
+      at: stuckAt,
+      isStuck: status === 'stuck',
+      isResolved: decision?.action === 'resolve',
+      decisions: decision?.number ?? 0,
+      ...(decision?.input !== undefined && { input: decision.input }),
+    }))
+}
+
+/** A saga that begins to wait for a person; no entry where it waits already. */
+export function afterParking(record: SagaRecord, { step: name, at, error, cause }: ParkOrder): After {
+  const isForward = at !== 'compensate'
+  const step = stepOf(record, name)
+  const compensation = record.compensations.find(({ step }) => step === name)
+  const before = isForward ? step : (compensation ?? { step: name, status: 'pending' as const, attempts: 0 })
+  const stopping = cause && record.fate === 'open' && { stopping: cause }
+  if (before.status === 'stuck') return { changes: { ...stopping }, entries: [] }
+  const shown = error ?? before.error ?? { type: 'Error', message: 'it cannot go on' }
+  const entry = {
+    service: isForward ? name : `COMPENSATE_${name}`,
+    status: 'stuck',
+    message: stuckMessage(record, { step: name, at, error: shown, attempts: before.attempts - (before.spent ?? 0) }),
   }
+  const changes: After['changes'] = isForward
+    ? { steps: replaced(record.steps, step, { ...step, status: 'stuck', stuckAt: at, error: shown }) }
+    : {
+        compensations: compensation
+          ? replaced(record.compensations, compensation, { ...compensation, status: 'stuck', error: shown })
+          : [...record.compensations, { step: name, status: 'stuck', attempts: 0, error: shown }],
+      }
+  return { changes: withDecidedAt(record, { ...changes, ...stopping, status: 'NEEDS_ATTENTION' }), entries: [entry] }
+}
+
+function stuckMessage(
+  { sagaId }: SagaRecord,
+  { step, at, error, attempts }: { step: string; at: ParkOrder['at']; error: SagaError; attempts: number },
+): string {
+  const times = attempts === 1 ? 'once' : `${attempts} times`
+  const choices = 'then decide: retry, resolve (it is done by hand) or skip (leave it)'
+  const why = sentence(error)
+  const messages: Record<ParkOrder['at'], string> = {
+    compensate:
+      error.type === 'Residue'
+        ? `Compensating ${step} of saga ${sagaId} left something: ${error.message}. Remove it, then decide: retry (looks again), resolve or skip.`
+        : `Compensating ${step} of saga ${sagaId} failed ${times} (${why}). Remove what stands in its way, ${choices}.`,
+    invoke: `Step ${step} of saga ${sagaId}, behind the point of no return, failed ${times} (${why}). Remove what stands in its way, then decide: retry or resolve (it is done by hand).`,
+    settle: `Whether the pivot ${step} of saga ${sagaId} took effect can't be learnt (${why}). Bring its participant back, then decide: retry.`,
+    code: `The code of saga ${sagaId} failed behind the point of no return (${why}). Put it right, then decide: retry, or resolve (the rest is done by hand).`,
+  }
+  return messages[at]
+}
+
+/** Why a decision can't be taken; undefined where it can. */
+export function refusalOf(record: SagaRecord, { step, action }: Decision): string | undefined {
+  const { sagaId, status } = record
+  if (isEnded(record)) return `Saga ${sagaId} has ended as ${status}; there is nothing to decide.`
+  const stuck = stuckOn(record, step)
+  if (!stuck) {
+    const waiting = stuckSteps(record)
+    const where = waiting.length > 0 ? ` It waits on ${waiting.join(', ')}.` : ` It is ${status}.`
+    return `Saga ${sagaId} does not wait for a decision on ${step}.${where}`
+  }
+  if (record.fate === 'open' && action === 'skip') {
+    return `Step ${step} of saga ${sagaId} is not to be undone any more, so it can't be skipped; retry it, or resolve it by hand.`
+  }
+  if ('stuckAt' in stuck && stuck.stuckAt === 'settle' && action !== 'retry') {
+    return `Whether the pivot ${step} of saga ${sagaId} took effect decides which way the saga goes, and only its participant can say so; bring it back, then retry.`
+  }
+  return undefined
+}
+
+/** The same decision once more, as after an answer that was lost: it has been taken. */
+export function repeatedDecision(record: SagaRecord, decision: Decision): RecordedDecision | undefined {
+  if (stuckOn(record, decision.step)) return undefined
+  const records = [...record.compensations, ...record.steps]
+  const last = records.find((one) => one.step === decision.step && one.decision)?.decision
+  if (!last) return undefined
+  const { isTaken, number, ...known } = last
+  return canonical(known) === canonical(decision) ? { ...decision, number } : undefined
+}
+
+/** A decision on what is stuck, which `refusalOf` has let pass. */
+export function afterDecision(record: SagaRecord, decision: Decision): After & { recorded: RecordedDecision } {
+  const { step: name, action, actor, reason } = decision
+  const stuck = stuckOn(record, name)
+  if (!stuck) throw new Error(`Saga ${record.sagaId} is not stuck on ${name}`)
+  const recorded: RecordedDecision = { ...decision, number: (stuck.decision?.number ?? 0) + 1 }
+  const taken = { spent: stuck.attempts, decision: { ...recorded, isTaken: false } }
+  const words = `${action} by ${actor}: ${reason}${decision.input === undefined ? '' : ' (with corrected input)'}`
+  const service = record.fate === 'open' ? name : `COMPENSATE_${name}`
+  const entries: LogEntry[] = [{ service, status: 'decision', message: words }]
+  const changes: After['changes'] = {}
+  if (record.fate === 'open') {
+    const { stuckAt, ...step } = stuck as StepRecord
+    const isDone = action === 'resolve' || (stuckAt === 'code' && step.outcome === 'applied')
+    const status = isDone ? 'succeeded' : 'running'
+    const after: StepRecord =
+      action === 'resolve'
+        ? { ...withoutError(step), ...taken, status, outcome: 'applied' }
+        : { ...step, ...taken, status }
+    changes.steps = replaced(record.steps, stuck as StepRecord, after)
+  } else {
+    const status = ({ retry: 'pending', resolve: 'resolved', skip: 'skipped' } as const)[action]
+    const after = { ...(stuck as CompensationRecord), ...taken, status, actor, reason }
+    changes.compensations = replaced(record.compensations, stuck as CompensationRecord, after)
+    if (action === 'skip') {
+      entries.push({ service, status: 'skipped', message: `left as it is by ${actor}: ${reason}` })
+    }
+  }
+  const stillStuck = stuckSteps(record).length > 1
+  const moving = record.fate === 'open' ? 'RUNNING' : 'COMPENSATING'
+  return {
+    changes: { ...changes, status: stillStuck ? 'NEEDS_ATTENTION' : moving, decidedAt: new Date() },
+    entries,
+    recorded,
+  }
+}
+
+/** A saga whose run is gone, as its next one takes it up: what was stuck is tried again, with a budget of its own. */
+export function afterRecovery({ fate, steps, compensations }: SagaRecord): After['changes'] {
+  const anew = <T extends StepRecord | CompensationRecord>(one: T): T => ({ ...one, spent: one.attempts })
+  return {
+    status: fate === 'open' ? 'RUNNING' : 'COMPENSATING',
+    steps: steps.map(({ stuckAt, ...step }) =>
+      step.status === 'stuck'
+        ? anew({ ...step, status: step.outcome === 'applied' ? 'succeeded' : 'running' })
+        : anew(step),
+    ),
+    compensations: compensations.map((one) => anew(one.status === 'stuck' ? { ...one, status: 'pending' } : one)),
+    decidedAt: null,
+  }
+}
+
+/** Whether it is to be proved that nothing is left: something was unknown, failed, or done by a run that is gone. */
+export function isDoubtful({ openings, steps, compensations }: SagaRecord): boolean {
+  return (
+    openings > 1 ||
+    steps.some(({ outcome }) => outcome === 'unknown') ||
+    compensations.some(({ error, attempts, decision }) => error !== undefined || attempts > 1 || decision !== undefined)
+  )
+}
+
+/** What `verify` has found, by step: the texts that name what is left, or why it could not look. */
+export type Findings = Map<string, { left: string[] } | { failed: SagaError }>
+
+/** Rows that say so; what should be gone and is not waits for a person, unless a person has chosen to leave it. */
+export function afterVerification(record: SagaRecord, findings: Findings): After {
+  const entries: LogEntry[] = []
+  let { compensations } = record
+  for (const [step, found] of findings) {
+    const service = `COMPENSATE_${step}`
+    const known = compensations.find((one) => one.step === step)
+    if ('failed' in found) {
+      entries.push({
+        service,
+        status: 'residue',
+        message: `could not be checked (${sentence(found.failed)}); look for yourself`,
+      })
+    } else if (found.left.length > 0) {
+      entries.push({ service, status: 'residue', message: `still there: ${found.left.join(', ')}` })
+    } else if (known) {
+      entries.push({ service, status: 'verified', message: 'nothing of the saga is left' })
+    }
+    const isClean = 'failed' in found || found.left.length === 0
+    const isLeft = known?.status === 'skipped' || known?.status === 'resolved'
+    const after: CompensationRecord = known ?? { step, status: 'done', attempts: 0 }
+    if (isClean || isLeft) {
+      if (known) compensations = replaced(compensations, known, { ...after, isVerified: true })
+      continue
+    }
+    const error = { type: 'Residue', message: `still there: ${found.left.join(', ')}` }
+    const stuck: CompensationRecord = { ...after, status: 'stuck', error }
+    compensations = known ? replaced(compensations, known, stuck) : [...compensations, stuck]
+    entries.push({
+      service,
+      status: 'stuck',
+      message: stuckMessage(record, { step, at: 'compensate', error, attempts: 0 }),
+    })
+  }
+  const isStuck = compensations.some(({ status }) => status === 'stuck')
+  return { changes: { compensations, ...(isStuck && { status: 'NEEDS_ATTENTION' }) }, entries }
+}
+
+/** The steps that wait for a person. */
+function stuckSteps({ fate, steps, compensations }: SagaRecord): string[] {
+  return (fate === 'open' ? steps : compensations).filter(({ status }) => status === 'stuck').map(({ step }) => step)
+}
+
+function stuckOn(
+  { fate, steps, compensations }: SagaRecord,
+  name: string,
+): StepRecord | CompensationRecord | undefined {
+  const records: (StepRecord | CompensationRecord)[] = fate === 'open' ? steps : compensations
+  return records.find(({ step, status }) => step === name && status === 'stuck')
+}
+
+/** An attempt of the time before a decision, or of a step that waits for one, changes nothing any more. */
+function isOvertaken({ status, decision }: StepRecord | CompensationRecord, { decisions }: AttemptOrder): boolean {
+  return status === 'stuck' || (decision?.number ?? 0) > decisions
+}
+
+/** A run that attempts it knowing of the decision has acted on it. */
+function takenBy<T extends StepRecord | CompensationRecord>(one: T, { decisions }: AttemptOrder): T {
+  return one.decision && decisions >= one.decision.number
+    ? { ...one, decision: { ...one.decision, isTaken: true } }
+    : one
+}
+
+/** Compensations run one after the other: with the next one a run has acted on the decision that let it pass. */
+function passed(one: CompensationRecord): CompensationRecord {
+  return one.decision && one.decision.action !== 'retry'
+    ? { ...one, decision: { ...one.decision, isTaken: true } }
+    : one
+}
+
+/** `decidedAt` is there as long as a decision is that no run has acted on. */
+function withDecidedAt(record: SagaRecord, changes: After['changes']): After['changes'] {
+  if (!record.decidedAt) return changes
+  const { steps, compensations } = { ...record, ...changes }
+  const isOpen = [...steps, ...compensations].some(({ decision }) => decision && !decision.isTaken)
+  return isOpen ? changes : { ...changes, decidedAt: null }
+}
+
+function stepOf(record: SagaRecord, name: string): StepRecord {
+  const step = record.steps.find(({ step }) => step === name)
+  if (!step) throw new Error(`Step ${name} is not declared by saga ${record.sagaId}`)
+  return step
 }
 
 function doubted(step: StepRecord): StepRecord {
   return { ...step, status: 'failed', outcome: 'unknown' }
 }
 
-function withoutError(step: StepRecord): StepRecord {
-  const { error: _error, ...rest } = step
-  return rest
+function withoutError<T extends { error?: SagaError }>(record: T): T {
+  const { error, ...rest } = record
+  return rest as T
+}
+
+function replaced<T>(list: T[], before: T, after: T): T[] {
+  return list.map((one) => (one === before ? after : one))
+}
+
+function sentence({ type, message }: SagaError): string {
+  return `${type}: ${message}`
 }

@@ -1,19 +1,42 @@
+import { fieldsOf, isDue } from '../plan.js'
 import type { Failures } from '../failure.js'
-import type { CompensationSummary, Ending, Fate, Json, Outcome, RollbackCause, SagaError, Status } from '../types.js'
+import type {
+  CompensationView,
+  DecidedStep,
+  Ending,
+  Fate,
+  Json,
+  RecordedDecision,
+  RollbackCause,
+  SagaError,
+  SagaView,
+  Status,
+  StepDeclarations,
+  StepKind,
+  StepView,
+} from '../types.js'
 
-/** A step as readers see it. All declared steps are there, in declared order. */
-export interface StepRecord {
-  step: string
-  service: string
-  status: 'pending' | 'running' | 'succeeded' | 'failed' | 'stuck'
-  outcome?: Outcome
-  attempts: number
-  startedAt?: string
-  endedAt?: string
-  error?: SagaError
+/** What the row knows of a step or a compensation beyond what people are shown. */
+interface Tally {
+  /** Attempts that had ended at the last decision or recovery; the budget counts from there. */
+  spent?: number
+  /** The last decision on it; `isTaken` once a run has acted on it. */
+  decision?: RecordedDecision & { isTaken: boolean }
 }
 
-export type CompensationRecord = CompensationSummary
+export interface StepRecord extends StepView, Tally {
+  /** Left out by sagas that are older than the kinds: compensatable. */
+  kind?: StepKind
+  /** What it was given, secrets masked; from the end of its first attempt. */
+  input?: Json
+  /** Where it is stuck. */
+  stuckAt?: DecidedStep['at']
+}
+
+export interface CompensationRecord extends CompensationView, Tally {
+  /** The participant's `verify` has found nothing left. */
+  isVerified?: boolean
+}
 
 export interface CancelRequest {
   reason: string
@@ -36,6 +59,8 @@ export interface SagaRecord {
   openings: number
   claims: number
   cancel: CancelRequest | null
+  /** Why it would roll back, while its pivot can't be settled. */
+  stopping: RollbackCause | null
   steps: StepRecord[]
   compensations: CompensationRecord[]
   result: Json
@@ -43,14 +68,15 @@ export interface SagaRecord {
   error: SagaError | null
   startedAt: Date
   endedAt: Date | null
+  decidedAt: Date | null
 }
 
 /** The columns of `saga`, named as in SagaRecord. */
 export const recordColumns = `saga_id AS "sagaId", type, fate, status, view, input, input_hash AS "inputHash", failures,
-  first_run_id AS "firstRunId", openings, claims, cancel, steps, compensations, result, failed_step AS "failedStep", error,
-  started_at AS "startedAt", ended_at AS "endedAt"`
+  first_run_id AS "firstRunId", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
+  error, started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt"`
 
-export function causeOf({ failedStep, error }: SagaRecord): RollbackCause {
+export function causeOf({ failedStep, error }: Pick<SagaRecord, 'failedStep' | 'error'>): RollbackCause {
   return { failedStep, error: error ?? { type: 'Error', message: 'no reason was recorded' } }
 }
 
@@ -61,29 +87,73 @@ export function cancelCause(cancel: CancelRequest | null): RollbackCause {
   return { failedStep: null, error: { type: 'Cancelled', message } }
 }
 
+/** The steps as the saga declared them when it was written down. */
+export function declaredSteps({ steps }: Pick<SagaRecord, 'steps'>): StepDeclarations {
+  return Object.fromEntries(steps.map(({ step, service, kind = 'compensatable' }) => [step, { service, kind }]))
+}
+
+/** Whether the saga is past its point of no return. */
+export function isPastPivot({ steps }: Pick<SagaRecord, 'steps'>): boolean {
+  return steps.some(
+    ({ kind, status, outcome }) => kind === 'pivot' && (status === 'succeeded' || outcome === 'applied'),
+  )
+}
+
+export function isEnded({ fate }: Pick<SagaRecord, 'fate'>): boolean {
+  return fate === 'completed' || fate === 'rolledBack'
+}
+
 /** How the saga has ended. Only for a record whose fate is `completed` or `rolledBack`. */
 export function endingOf(record: SagaRecord): Ending {
   if (record.fate === 'completed') return { fate: 'completed', result: record.result }
-  return { fate: 'rolledBack', cause: causeOf(record), compensations: record.compensations }
+  const { status } = record
+  return {
+    fate: 'rolledBack',
+    status,
+    cause: causeOf(record),
+    compensations: record.compensations.map(toCompensationView),
+  }
+}
+
+/** The whole saga as people see it. */
+export function toView(record: SagaRecord): SagaView {
+  const { failedStep, error, endedAt } = record
+  return {
+    ...fieldsOf(record.result),
+    sagaId: record.sagaId,
+    status: record.status,
+    input: record.view,
+    ...(failedStep !== null && { failedStep }),
+    ...(error && { error }),
+    startedAt: record.startedAt.toISOString(),
+    ...(endedAt && { endedAt: endedAt.toISOString() }),
+    steps: record.steps.map(toStepView),
+    compensations: record.compensations.map(toCompensationView),
+  }
+}
+
+export function toStepView({ kind, input, stuckAt, spent, decision, ...shown }: StepRecord): StepView {
+  return shown
+}
+
+export function toCompensationView({ isVerified, spent, decision, ...shown }: CompensationRecord): CompensationView {
+  return shown
 }
 
 /**
- * Steps and compensations as they stand now. An attempt leaves a row when it has ended; that one is under way follows
- * from the saga's fate: the first step that has not begun, the first compensation that has not.
+ * The saga as it stands now. An attempt leaves a row when it has ended; that one is under way follows from the saga's fate:
+ * the first step that has not begun, the first compensation that has not.
  */
-export function withRunning({
-  fate,
-  openings,
-  steps,
-  compensations,
-}: SagaRecord): Pick<SagaRecord, 'steps' | 'compensations'> {
-  const next = fate === 'open' && openings > 0 ? steps.find(({ status }) => status !== 'succeeded') : undefined
-  const nextBack =
-    fate === 'rollback' ? compensations.find(({ status }) => status !== 'done' && status !== 'empty') : undefined
+export function withRunning<S extends SagaRecord>(record: S): S {
+  const { fate, status, openings, steps, compensations } = record
+  const isMoving = openings > 0 && status !== 'NEEDS_ATTENTION'
+  const next = isMoving && fate === 'open' ? steps.find(({ status }) => status !== 'succeeded') : undefined
+  const nextBack = isMoving && fate === 'rollback' ? compensations.find(isDue) : undefined
+  const running = <T extends StepRecord | CompensationRecord>(one: T, under: unknown): T =>
+    one === under && one.status === 'pending' ? { ...one, status: 'running' } : one
   return {
-    steps: steps.map((step) => (step === next && step.status === 'pending' ? { ...step, status: 'running' } : step)),
-    compensations: compensations.map((one) =>
-      one === nextBack && one.status === 'pending' ? { ...one, status: 'running' } : one,
-    ),
+    ...record,
+    steps: steps.map((step) => running(step, next)),
+    compensations: compensations.map((one) => running(one, nextBack)),
   }
 }

@@ -5,18 +5,23 @@ import {
   WorkflowIdReusePolicy,
   WorkflowNotFoundError,
   type Client,
+  type WorkflowExecutionDescription,
 } from '@temporalio/client'
 import type { Logger } from 'pino'
-import type { SweepActivities } from '../types.js'
-import type { SagaRecord } from './saga-record.js'
-import type { SagaStore } from './saga-store.js'
+import type { RecordedDecision, SweepActivities } from '../types.js'
+import { isEnded, type SagaRecord } from './saga-record.js'
+import { requestOf, type SagaStore } from './saga-store.js'
 
-/** Temporal is asked at most this long; what it did not take the sweep starts. */
+/** Temporal is asked at most this long; what it did not take the sweep repeats. */
 const CALL_MS = 3_000
-/** A saga younger than this is still in the hands of whoever wrote it down. */
+/** A saga younger than this is still in the hands of whoever wrote it down; so is a cancel, and a decision. */
 const SWEEP_AFTER_MS = 10_000
+/** An unfinished saga that has not moved for so long is looked at: its run may be gone. */
+const LOOK_AFTER_MS = 20_000
+/** One that has a run and no person to wait for, and has not moved for so long, is counted. */
+const PROGRESS_MS = 600_000
 
-/** Brings sagas whose row is written to Temporal. Every call may be repeated. */
+/** Brings to Temporal what stands in the sagas' rows. Every call may be repeated. */
 export class SagaStarter {
   constructor(
     private readonly client: Client,
@@ -24,52 +29,155 @@ export class SagaStarter {
   ) {}
 
   /** Starts the saga's run, eagerly where a worker is in this process. One that was started before is left as it is. */
-  async start({ sagaId, type, input, failures }: SagaRecord): Promise<void> {
-    const request = failures ? { ...(input as object), failures } : input
-    try {
-      await this.client.withDeadline(Date.now() + CALL_MS, () =>
-        this.client.workflow.start(type, {
-          workflowId: sagaId,
-          taskQueue: this.taskQueue,
-          args: [request],
-          requestEagerStart: true,
-          workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
-          workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
-        }),
-      )
-    } catch (error) {
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
-    }
+  async start(record: SagaRecord): Promise<'started' | 'known'> {
+    return this.#started(() =>
+      this.client.workflow.start(record.type, {
+        workflowId: record.sagaId,
+        taskQueue: this.taskQueue,
+        args: [requestOf(record)],
+        requestEagerStart: true,
+        workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
+      }),
+    )
+  }
+
+  /** Starts a run that takes the saga up again, under its own id: Temporal keeps it apart from any other run of it. */
+  async recover(sagaId: string, message: string): Promise<'started' | 'known'> {
+    return this.#started(() =>
+      this.client.workflow.start('recoverSaga', {
+        workflowId: sagaId,
+        taskQueue: this.taskQueue,
+        args: [{ message }],
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
+      }),
+    )
   }
 
   /** Tells the saga's run that it is to roll back. One without a run, or with an ended one, has its row to tell it. */
   async cancel(sagaId: string): Promise<void> {
     try {
-      await this.client.withDeadline(Date.now() + CALL_MS, () => this.client.workflow.getHandle(sagaId).cancel())
+      await this.#soon(() => this.client.workflow.getHandle(sagaId).cancel())
     } catch (error) {
       if (!(error instanceof WorkflowNotFoundError)) throw error
     }
   }
+
+  /** Tells the saga's run of a decision that stands in its row. */
+  async decide(sagaId: string, { number, ...decision }: RecordedDecision): Promise<void> {
+    try {
+      await this.#soon(() => this.client.workflow.getHandle(sagaId).executeUpdate('decide', { args: [decision] }))
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw error
+    }
+  }
+
+  /** What became of the saga's last run: `open`, `forgotten`, or how it was lost. */
+  async look(sagaId: string): Promise<'open' | 'forgotten' | { lost: string }> {
+    try {
+      const run = await this.#soon(() => this.client.workflow.getHandle(sagaId).describe())
+      if (run.status.name === 'RUNNING') return 'open'
+      return { lost: await this.#lossOf(run) }
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return 'forgotten'
+      throw error
+    }
+  }
+
+  async #lossOf({ workflowId, runId, status }: WorkflowExecutionDescription): Promise<string> {
+    const words: Record<string, string> = {
+      TERMINATED: 'its run was terminated',
+      TIMED_OUT: 'its run was timed out by the server',
+      CANCELLED: 'its run was closed as cancelled',
+      FAILED: 'its run failed',
+      COMPLETED: 'its run was closed as completed',
+    }
+    const why = await this.client.workflowService
+      .getWorkflowExecutionHistoryReverse({
+        namespace: this.client.options.namespace,
+        execution: { workflowId, runId },
+        maximumPageSize: 1,
+      })
+      .then(({ history }) => {
+        const last = history?.events?.[0]
+        const { reason } = last?.workflowExecutionTerminatedEventAttributes ?? {}
+        return reason || last?.workflowExecutionFailedEventAttributes?.failure?.message
+      })
+      .catch(() => undefined)
+    return `${words[status.name] ?? 'its run is gone'}${why ? `: ${why.slice(0, 500)}` : ''}`
+  }
+
+  async #started(start: () => Promise<unknown>): Promise<'started' | 'known'> {
+    try {
+      await this.#soon(start)
+      return 'started'
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return 'known'
+      throw error
+    }
+  }
+
+  #soon<T>(call: () => Promise<T>): Promise<T> {
+    return this.client.withDeadline(Date.now() + CALL_MS, call)
+  }
 }
 
-/** The sweep's work: what a crash, or an answer that was lost, left between PostgreSQL and Temporal. */
+/** The sweep's work: whatever an unfinished saga needs that nobody has in hand. */
 export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logger: Logger): SweepActivities {
+  /** Calls `bring` for each; how many it says it has brought on. One that fails must not hold the others. */
+  async function each(records: SagaRecord[], bring: (record: SagaRecord) => Promise<boolean>): Promise<number> {
+    let brought = 0
+    for (const record of records) {
+      try {
+        if (await bring(record)) brought += 1
+      } catch (error) {
+        logger.error({ sagaId: record.sagaId, err: error }, 'Sweeping failed')
+      }
+    }
+    return brought
+  }
+
+  /** Takes up a saga whose run is gone, however it went. */
+  async function takeUp({ sagaId }: SagaRecord): Promise<boolean> {
+    const found = await starter.look(sagaId)
+    if (found === 'open') {
+      await store.markLookedAt(sagaId)
+      return false
+    }
+    // It may have ended, and closed, since it was read.
+    const record = await store.get(sagaId)
+    if (!record || isEnded(record)) return false
+    if (found === 'forgotten') return (await starter.start(record)) === 'started'
+    return (await starter.recover(sagaId, found.lost)) === 'started'
+  }
+
   return {
     async sweep() {
-      const each = async (records: SagaRecord[], bring: (record: SagaRecord) => Promise<void>) => {
-        for (const record of records) {
-          // One that Temporal does not take must not hold the others.
-          await bring(record).catch((error: Error) =>
-            logger.error({ sagaId: record.sagaId, err: error }, 'Sweeping failed'),
-          )
-        }
-        return records.length
-      }
       const swept = {
-        started: await each(await store.unstarted(SWEEP_AFTER_MS), (record) => starter.start(record)),
-        cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), ({ sagaId }) => starter.cancel(sagaId)),
+        started: await each(
+          await store.unstarted(SWEEP_AFTER_MS),
+          async (record) => (await starter.start(record)) === 'started',
+        ),
+        cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), async ({ sagaId }) => {
+          await starter.cancel(sagaId)
+          return true
+        }),
+        decided: await each(await store.undecided(SWEEP_AFTER_MS), async ({ sagaId, steps, compensations }) => {
+          for (const { decision } of [...steps, ...compensations]) {
+            if (!decision || decision.isTaken) continue
+            const { isTaken, ...recorded } = decision
+            await starter.decide(sagaId, recorded)
+          }
+          return true
+        }),
+        recovered: await each(
+          [...(await store.unwatched(LOOK_AFTER_MS)), ...(await store.unstarted(LOOK_AFTER_MS))],
+          takeUp,
+        ),
+        withoutProgress: await store.countWithoutProgress(PROGRESS_MS),
       }
-      if (swept.started + swept.cancelled > 0) logger.warn(swept, 'The sweep found sagas to start or to cancel')
+      if (Object.values(swept).some((count) => count > 0)) logger.warn(swept, 'The sweep found sagas to look after')
       return swept
     },
   }

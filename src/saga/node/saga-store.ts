@@ -1,31 +1,60 @@
 import { createHash } from 'node:crypto'
 import { withTransaction, type Client, type Pool } from '../../db.js'
-import { FailureType, invalidInput, sagaIdTaken, type InputProblem } from '../errors.js'
+import { FailureType, deadlineExceeded, invalidInput, sagaIdTaken, type InputProblem } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
   AttemptOrder,
+  Changed,
+  Closing,
   CompletionClaim,
+  Decision,
   Ending,
   Json,
+  Loss,
   OpenOrder,
   Opening,
+  ParkOrder,
+  Parking,
+  RecordedDecision,
+  Recovery,
   RollbackCause,
   RollbackClaim,
   RollbackOrder,
-  SagaError,
+  RunSettings,
+  SagaView,
   StepDeclarations,
 } from '../types.js'
+import { canonical } from './canonical.js'
+import {
+  afterAttempt,
+  afterDecision,
+  afterParking,
+  afterRecovery,
+  afterVerification,
+  decidedSteps,
+  dueCompensations,
+  isDoubtful,
+  refusalOf,
+  repeatedDecision,
+  settled,
+  type AttemptEnd,
+  type Findings,
+  type LogEntry,
+} from './projection.js'
 import {
   cancelCause,
   causeOf,
+  declaredSteps,
   endingOf,
+  isEnded,
+  isPastPivot,
   recordColumns,
+  toView,
   type CancelRequest,
   type CompensationRecord,
   type SagaRecord,
   type StepRecord,
 } from './saga-record.js'
-import { afterAttempt, settled, toCompensate, type AttemptEnd, type LogEntry } from './projection.js'
 import type { SagaType } from './saga-type.js'
 
 /** The channel on which every change of a saga is announced; the payload is the saga's id. */
@@ -50,10 +79,21 @@ export type IntentAnswer =
   | { kind: 'mismatch' }
   | { kind: 'full' }
 
+/** What became of a decision. */
+export type DecisionAnswer =
+  | { kind: 'recorded'; decision: RecordedDecision; record: SagaRecord }
+  | { kind: 'refused'; why: string }
+  | { kind: 'unknown' }
+
+/** How much time calls and sagas have. */
+export type Times = Pick<RunSettings, 'stepTimeoutMs' | 'deadlineMs'>
+
 /** What an attempt needs to know before it makes its call. */
 export interface AttemptStart {
   fate: SagaRecord['fate']
-  /** Attempts of this step and operation that have ended. */
+  /** Somebody wants the saga cancelled. */
+  isCancelled: boolean
+  /** Attempts of this step and operation that have ended since the last decision or recovery. */
   ended: number
   /** Failures to inject into this step, and whose calls they count. */
   injection: { scope: string; failures: Failure[] }
@@ -123,7 +163,7 @@ export class SagaStore {
    * Opens a run of a saga: writes the row of one that came by another door, takes up the one there is, or finds how it
    * has ended. Throws InvalidInput, for which it leaves an ended row, and SagaIdTaken.
    */
-  async open(sagaId: string, order: OpenOrder, stepTimeoutMs: number): Promise<Opening> {
+  async open(sagaId: string, order: OpenOrder, times: Times): Promise<Opening> {
     const saga = this.types.get(order.type)
     if (!saga) throw new Error(`No saga type ${order.type} is registered with this worker`)
     const parsed = saga.parse(order.input)
@@ -153,30 +193,72 @@ export class SagaStore {
         JSON.stringify(pendingSteps(order.steps)),
       ],
     )
-    return this.change(sagaId, async (record, save) => {
+    return this.#change(sagaId, async (record, save) => {
       if (record.type !== order.type || record.inputHash !== inputHash) {
         throw sagaIdTaken(sagaId, 'it belongs to a saga with another input')
       }
-      if (record.fate === 'completed' || record.fate === 'rolledBack') {
-        if (record.firstRunId === order.firstRunId) return { go: 'ended', ending: endingOf(record) }
+      if (isEnded(record)) {
+        if (record.firstRunId === order.firstRunId) return ended(record)
         throw sagaIdTaken(sagaId, `that saga has ended as ${record.status}`)
       }
       const openings = record.openings + 1
-      await save(
-        { openings, first_run_id: order.firstRunId },
+      const opened = await save(
+        { openings, firstRunId: order.firstRunId },
         record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : [],
       )
-      const settings = { stepTimeoutMs, regularOnly: openings > 1 }
-      if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record), settings }
-      if (record.cancel) return { go: 'rollback', cause: cancelCause(record.cancel), settings }
-      return { go: 'forward', input, settings }
+      const settings = { ...times, regularOnly: openings > 1 }
+      const view = toView(opened)
+      const decided = decidedSteps(opened)
+      const isClaimed = record.fate === 'rollback'
+      const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
+      const pastPivot = isPastPivot(record)
+      const cause = isClaimed
+        ? causeOf(record)
+        : record.cancel
+          ? cancelCause(record.cancel)
+          : (record.stopping ?? (leftMs <= 0 ? deadlineExceeded(times) : undefined))
+      return cause && !pastPivot
+        ? { go: 'rollback', cause, settings, view, isClaimed, decided }
+        : { go: 'forward', input, settings, view, leftMs: Math.max(0, leftMs), pastPivot, decided }
+    })
+  }
+
+  /** Takes up a saga whose run is gone. What was stuck is tried again; the log says so. */
+  recover(sagaId: string, { firstRunId, loss }: { firstRunId: string; loss?: Loss }, times: Times): Promise<Recovery> {
+    return this.#change(sagaId, async (record, save) => {
+      if (isEnded(record)) return ended(record)
+      const message = redacted(loss?.message ?? 'its run was gone', this.secretsOf(record))
+      const entry = { service: 'SAGA', status: 'recovered', message: `taken up again: ${message}` }
+      // Its own opening once more, as after a lost workflow task, is no second recovery.
+      const isNew = record.firstRunId !== firstRunId
+      const recovered = await save(
+        { ...(isNew && afterRecovery(record)), firstRunId, openings: record.openings + 1 },
+        isNew ? [entry] : [],
+      )
+      const isClaimed = record.fate === 'rollback'
+      const terminated = { failedStep: null, error: { type: FailureType.Terminated, message } }
+      return {
+        go: 'recover',
+        type: record.type,
+        request: requestOf(record),
+        steps: declaredSteps(record),
+        cause: isClaimed
+          ? causeOf(record)
+          : record.cancel
+            ? cancelCause(record.cancel)
+            : (record.stopping ?? terminated),
+        settings: { ...times, regularOnly: true },
+        isClaimed,
+        pastPivot: isPastPivot(record),
+        view: toView(recovered),
+      }
     })
   }
 
   /** Read before each attempt. Throws where the saga has no row. */
   async beginAttempt(sagaId: string, { step, op }: AttemptOrder): Promise<AttemptStart> {
     const { rows } = await this.pool.query(
-      `SELECT s.type, s.fate, s.input, s.steps, s.compensations, s.failures,
+      `SELECT s.type, s.fate, s.input, s.cancel, s.steps, s.compensations, s.failures,
               i.failures AS "allFailures", i.generation
        FROM saga s CROSS JOIN failure_injection i WHERE s.saga_id = $1`,
       [sagaId],
@@ -188,8 +270,9 @@ export class SagaStore {
     const own: Failures | null = row.failures
     return {
       fate: row.fate,
+      isCancelled: row.cancel !== null,
       // One that has succeeded is asked again only by a repeated run, and the barrier has its answer.
-      ended: known && !['succeeded', 'done', 'empty'].includes(known.status) ? known.attempts : 0,
+      ended: known && !['succeeded', 'done', 'empty'].includes(known.status) ? known.attempts - (known.spent ?? 0) : 0,
       injection: {
         scope: own ? `saga ${sagaId}` : `all ${row.generation}`,
         failures: (own ?? row.allFailures)[step] ?? [],
@@ -200,107 +283,208 @@ export class SagaStore {
 
   /**
    * Writes the row of an attempt that has ended, with the next number of its saga and service, and brings the projection
-   * up to date. Returns the number. One that comes after its step was settled is appended, says so, and changes nothing.
+   * up to date. Returns what it made of the step. One that comes after its step was settled is appended, says so, and
+   * changes nothing.
    */
-  endAttempt(sagaId: string, attempt: AttemptEnd): Promise<number> {
-    return this.change(sagaId, async (record, save, tx) => {
-      const written = await tx.query('SELECT attempt FROM saga_log WHERE entry_id = $1', [attempt.entryId])
-      if (written.rows[0]) return written.rows[0].attempt
-      const ended = afterAttempt(record, attempt)
-      if (ended.entries.length > 0) await save(ended.changes, ended.entries)
-      return ended.attempt
+  endAttempt(sagaId: string, attempt: AttemptEnd): Promise<Changed> {
+    return this.#change(sagaId, async (record, save, tx) => {
+      const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])
+      if (written.rowCount) return {}
+      const { changes, entries, changed } = afterAttempt(record, attempt)
+      if (entries.length > 0) await save(changes, entries)
+      return changed
     })
   }
 
-  /** open → completed. A cancel that was acknowledged before wins. */
+  /** open → completed. A cancel that was acknowledged before wins, but for a saga past its point of no return. */
   complete(sagaId: string, result: Json): Promise<CompletionClaim> {
-    return this.change(sagaId, async (record, save) => {
-      if (record.fate === 'completed' || record.fate === 'rolledBack') return { go: 'ended', ending: endingOf(record) }
+    return this.#change(sagaId, async (record, save) => {
+      if (isEnded(record)) {
+        return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
+      }
       if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
-      if (record.cancel) return { go: 'rollback', cause: cancelCause(record.cancel) }
-      await save({ fate: 'completed', status: 'COMPLETED', result, input: null, ended_at: new Date() }, [
-        { service: 'SAGA', status: 'completed', message: 'all steps applied' },
+      if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
+      const byHand = record.steps.filter(({ decision }) => decision?.action === 'resolve').map(({ step }) => step)
+      const message = byHand.length > 0 ? `all steps applied (${byHand.join(', ')} by hand)` : 'all steps applied'
+      const endedAt = new Date()
+      await save({ fate: 'completed', status: 'COMPLETED', result, ...erased(record), endedAt }, [
+        { service: 'SAGA', status: 'completed', message },
       ])
-      return { go: 'ended', ending: { fate: 'completed', result } }
+      return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
     })
   }
 
   /** open → rollback, with the log's one ROLLBACK row. One that is claimed already keeps its first cause. */
   claimRollback(sagaId: string, { cause, reached }: RollbackOrder): Promise<RollbackClaim> {
-    return this.change(sagaId, async (record, save) => {
-      if (record.fate === 'completed' || record.fate === 'rolledBack') return { go: 'ended', ending: endingOf(record) }
+    return this.#change(sagaId, async (record, save) => {
+      if (isEnded(record)) return ended(record)
       const claims = record.claims + 1
-      if (record.fate === 'rollback') {
-        await save({ claims }, [])
-        return { go: 'rollback', regularOnly: claims > 1, ...toCompensate(record, record.compensations) }
+      const claimed = (now: SagaRecord): RollbackClaim => {
+        const due = dueCompensations(now.steps, now.compensations)
+        return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
       }
+      if (record.fate === 'rollback') return claimed(await save({ claims }, []))
       const { failedStep, error } = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
+      const canBeCompensated = (step: string) =>
+        record.steps.some((one) => one.step === step && one.kind !== 'retriable')
       // A lost run may have reached steps that this one has not; they come first, for they were reached later.
       const lost = record.steps.filter(({ step, attempts }) => attempts > 0 && !reached.includes(step))
-      const known = [...lost.map(({ step }) => step).toReversed(), ...reached]
-      const compensations = known.map((step): CompensationRecord => ({ step, status: 'pending', attempts: 0 }))
+      const known = [...lost.map(({ step }) => step).toReversed(), ...reached].filter(canBeCompensated)
+      const compensations = known.map(
+        (step): CompensationRecord =>
+          record.compensations.find((one) => one.step === step) ?? { step, status: 'pending', attempts: 0 },
+      )
       const message = failedStep ? `step ${failedStep} failed for good: ${error.type}: ${error.message}` : error.message
-      await save(
-        {
-          fate: 'rollback',
-          status: 'COMPENSATING',
-          claims,
-          failed_step: failedStep,
-          error,
-          steps: record.steps.map((step) => settled(step, { failedStep, error, reached: known })),
-          compensations,
-        },
-        [{ service: 'ROLLBACK', status: 'triggered', message }],
+      return claimed(
+        await save(
+          {
+            fate: 'rollback',
+            status: 'COMPENSATING',
+            claims,
+            failedStep,
+            error,
+            steps: record.steps.map((step) => settled(step, { failedStep, error, reached: known })),
+            compensations,
+          },
+          [{ service: 'ROLLBACK', status: 'triggered', message }],
+        ),
       )
-      return { go: 'rollback', regularOnly: claims > 1, ...toCompensate(record, compensations) }
     })
   }
 
-  /** rollback → rolledBack, once every compensation is done. */
-  closeRolledBack(sagaId: string): Promise<Ending> {
-    return this.change(sagaId, async (record, save) => {
-      if (record.fate !== 'rollback') return endingOf(record)
-      const undone = record.compensations.map(({ step, status }) =>
-        status === 'empty' ? `${step}: nothing to undo` : `${step}: undone`,
-      )
-      await save({ fate: 'rolledBack', status: 'COMPENSATED', input: null, ended_at: new Date() }, [
-        {
-          service: 'SAGA',
-          status: 'compensated',
-          message: undone.length > 0 ? undone.join(', ') : 'nothing had been done',
-        },
-      ])
-      return { fate: 'rolledBack', cause: causeOf(record), compensations: record.compensations }
+  /** Says that a step waits for a person; or has the decision that came already. */
+  park(sagaId: string, order: ParkOrder): Promise<Exclude<Parking, { go: 'wait' }> | { go: 'wait'; view: SagaView }> {
+    return this.#change(sagaId, async (record, save) => {
+      if (isEnded(record)) return ended(record)
+      const records = order.at === 'compensate' ? record.compensations : record.steps
+      const decision = records.find(({ step }) => step === order.step)?.decision
+      if (decision && decision.number > order.decisions) {
+        const { isTaken, ...recorded } = decision
+        return { go: 'on', decision: recorded, view: toView(record) }
+      }
+      const { changes, entries } = afterParking(record, order)
+      const parked = await save(changes, entries)
+      return { go: 'wait', view: toView(parked) }
     })
   }
 
-  /** Notes that somebody wants the saga cancelled; from then on it can't complete. The first reason stays. */
+  /**
+   * Writes a person's decision down, by compare-and-set on what is stuck: of two at once one wins. The same one again, as
+   * after a lost answer, is taken as the first. `refused` says why it can't be.
+   */
+  async decide(sagaId: string, decision: Decision): Promise<DecisionAnswer> {
+    if (!(await this.get(sagaId))) return { kind: 'unknown' }
+    return this.#change(sagaId, async (record, save) => {
+      const repeated = repeatedDecision(record, decision)
+      if (repeated) return { kind: 'recorded', decision: repeated, record }
+      const refused = refusalOf(record, decision)
+      if (refused !== undefined) return { kind: 'refused', why: refused }
+      const spoken = { ...decision, reason: redacted(decision.reason, this.secretsOf(record)) }
+      const { changes, entries, recorded } = afterDecision(record, spoken)
+      return { kind: 'recorded', decision: recorded, record: await save(changes, entries) }
+    })
+  }
+
+  /** Writes down what the participants have found of a rolled back saga. */
+  async endVerification(sagaId: string, findings: Findings): Promise<void> {
+    await this.#change(sagaId, async (record, save) => {
+      if (record.fate !== 'rollback') return
+      const { changes, entries } = afterVerification(record, findings)
+      await save(changes, entries)
+    })
+  }
+
+  /** rollback → rolledBack, once every compensation is done, and nothing is left where there was any doubt. */
+  closeRolledBack(sagaId: string, { verified }: { verified: boolean }): Promise<Closing> {
+    return this.#change(sagaId, async (record, save) => {
+      if (record.fate !== 'rollback') return ended(record)
+      const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
+      if (due.length > 0) return { go: 'on', due, view: toView(record) }
+      if (!verified && isDoubtful(record)) return { go: 'verify' }
+      const words = record.compensations.map(({ step, status }) => `${step}: ${compensationWords[status] ?? status}`)
+      const isPartial = record.compensations.some(({ status }) => status === 'skipped')
+      const closed = await save(
+        {
+          fate: 'rolledBack',
+          status: isPartial ? 'PARTIALLY_COMPENSATED' : 'COMPENSATED',
+          ...erased(record),
+          endedAt: new Date(),
+        },
+        [
+          {
+            service: 'SAGA',
+            status: 'compensated',
+            message: `${isPartial ? 'in part: ' : ''}${words.join(', ') || 'nothing had been done'}`,
+          },
+        ],
+      )
+      return ended(closed)
+    })
+  }
+
+  /**
+   * Notes that somebody wants the saga cancelled; from then on it can't complete. The first reason stays. A saga past its
+   * point of no return is left as it is.
+   */
   async requestCancel(sagaId: string, cancel: Omit<CancelRequest, 'at'>): Promise<SagaRecord | undefined> {
     if (!(await this.get(sagaId))) return undefined
-    return this.change(sagaId, async (record, save) => {
-      if (record.fate === 'open' && !record.cancel) {
+    return this.#change(sagaId, async (record, save) => {
+      if (record.fate === 'open' && !record.cancel && !isPastPivot(record)) {
         await save({ cancel: { ...cancel, at: new Date().toISOString() } }, [])
       }
       return record
     })
   }
 
-  /** Open sagas whose row has no run, `olderThanMs` after they were written. */
-  async unstarted(olderThanMs: number): Promise<SagaRecord[]> {
+  /** Unfinished sagas whose row has no run, `olderThanMs` after they were written. */
+  unstarted(olderThanMs: number): Promise<SagaRecord[]> {
     return this.#list(`first_run_id IS NULL AND started_at < now() - $1 * interval '1 ms'`, olderThanMs)
   }
 
   /** Open sagas that were to be cancelled `olderThanMs` ago and have not begun to roll back. */
-  async uncancelled(olderThanMs: number): Promise<SagaRecord[]> {
+  uncancelled(olderThanMs: number): Promise<SagaRecord[]> {
     return this.#list(
-      `first_run_id IS NOT NULL AND (cancel ->> 'at')::timestamptz < now() - $1 * interval '1 ms'`,
+      `fate = 'open' AND first_run_id IS NOT NULL AND (cancel ->> 'at')::timestamptz < now() - $1 * interval '1 ms'`,
       olderThanMs,
     )
   }
 
-  async #list(condition: string, value: number): Promise<SagaRecord[]> {
+  /** Unfinished sagas with a decision that no run has acted on, `olderThanMs` after it was made. */
+  undecided(olderThanMs: number): Promise<SagaRecord[]> {
+    return this.#list(`decided_at < now() - $1 * interval '1 ms'`, olderThanMs)
+  }
+
+  /** Unfinished sagas that have not moved, and whose run nobody has looked at, for `olderThanMs`; 200 at most. */
+  unwatched(olderThanMs: number): Promise<SagaRecord[]> {
+    return this.#list(
+      `first_run_id IS NOT NULL AND greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`,
+      olderThanMs,
+      { order: 'greatest(progress_at, looked_at)', limit: 200 },
+    )
+  }
+
+  /** An open run of the saga was seen. */
+  async markLookedAt(sagaId: string): Promise<void> {
+    await this.pool.query('UPDATE saga SET looked_at = now() WHERE saga_id = $1', [sagaId])
+  }
+
+  /** How many sagas go on without a person and have not moved for `olderThanMs`. */
+  async countWithoutProgress(olderThanMs: number): Promise<number> {
     const { rows } = await this.pool.query(
-      `SELECT ${recordColumns} FROM saga WHERE fate = 'open' AND ${condition} ORDER BY started_at LIMIT 500`,
+      `SELECT count(*) AS n FROM saga
+       WHERE fate IN ('open', 'rollback') AND status <> 'NEEDS_ATTENTION' AND progress_at < now() - $1 * interval '1 ms'`,
+      [olderThanMs],
+    )
+    return rows[0].n
+  }
+
+  async #list(
+    condition: string,
+    value: number,
+    { order = 'started_at', limit = 500 }: { order?: string; limit?: number } = {},
+  ): Promise<SagaRecord[]> {
+    const { rows } = await this.pool.query(
+      `SELECT ${recordColumns} FROM saga WHERE fate IN ('open', 'rollback') AND ${condition} ORDER BY ${order} LIMIT ${limit}`,
       [value],
     )
     return rows
@@ -324,36 +508,67 @@ export class SagaStore {
   #speak(record: SagaRecord, cause: RollbackCause): RollbackCause {
     const isCancel = cause.failedStep === null && cause.error.type === FailureType.Cancelled
     const spoken = isCancel ? cancelCause(record.cancel) : cause
-    return { ...spoken, error: redacted(spoken.error, this.secretsOf(record)) }
+    return { ...spoken, error: { ...spoken.error, message: redacted(spoken.error.message, this.secretsOf(record)) } }
   }
 
   secretsOf({ type, input }: { type: string; input: Json }): string[] {
     return input === null ? [] : (this.types.get(type)?.secrets(input) ?? [])
   }
 
-  /** Runs `work` on the locked row of a saga; `save` writes columns and log rows, and announces the change. */
-  async change<T>(sagaId: string, work: (record: SagaRecord, save: Save, tx: Client) => Promise<T>): Promise<T> {
+  /** Runs `work` on the locked row of a saga; `save` writes changes and log rows, and announces them. */
+  #change<T>(sagaId: string, work: (record: SagaRecord, save: Save, tx: Client) => Promise<T>): Promise<T> {
     return withTransaction(this.pool, async (tx) => {
-      const { rows } = await tx.query(`SELECT ${recordColumns} FROM saga WHERE saga_id = $1 FOR UPDATE`, [sagaId])
-      if (!rows[0]) throw new Error(`Saga ${sagaId} has no row in table saga`)
-      return work(rows[0], (columns, entries) => write(tx, sagaId, columns, entries), tx)
+      const { rows } = await tx.query<SagaRecord>(`SELECT ${recordColumns} FROM saga WHERE saga_id = $1 FOR UPDATE`, [
+        sagaId,
+      ])
+      const record = rows[0]
+      if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
+      const save: Save = async (changes, entries) => {
+        await write(tx, sagaId, changes, entries)
+        return { ...record, ...changes }
+      }
+      return work(record, save, tx)
     })
   }
 }
 
-type Save = (columns: Record<string, unknown>, entries: LogEntry[]) => Promise<void>
+/** The columns that change in the course of a saga. */
+const columnNames = {
+  fate: 'fate',
+  status: 'status',
+  input: 'input',
+  firstRunId: 'first_run_id',
+  openings: 'openings',
+  claims: 'claims',
+  cancel: 'cancel',
+  stopping: 'stopping',
+  steps: 'steps',
+  compensations: 'compensations',
+  result: 'result',
+  failedStep: 'failed_step',
+  error: 'error',
+  endedAt: 'ended_at',
+  decidedAt: 'decided_at',
+} as const satisfies Partial<Record<keyof SagaRecord, string>>
 
-const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'input'])
+type Changes = Partial<Pick<SagaRecord, keyof typeof columnNames>>
 
-async function write(tx: Client, sagaId: string, columns: Record<string, unknown>, entries: LogEntry[]): Promise<void> {
-  const names = Object.keys(columns)
+/** Returns the record as it stands then. */
+type Save = (changes: Changes, entries: LogEntry[]) => Promise<SagaRecord>
+
+const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input'])
+
+async function write(tx: Client, sagaId: string, changes: Changes, entries: LogEntry[]): Promise<void> {
+  const names = Object.keys(changes) as (keyof Changes)[]
   const values = names.map((name) => {
-    const value = columns[name]
+    const value = changes[name]
     return jsonColumns.has(name) && value !== null ? JSON.stringify(value) : value
   })
+  const columns = names.map((name, i) => `${columnNames[name]} = $${i + 3}`)
   await tx.query(
-    `WITH changed AS (UPDATE saga SET ${names.map((name, i) => `${name} = $${i + 3}`).join(', ')} WHERE saga_id = $1),
-     logged AS (
+    `WITH changed AS (
+       UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')} WHERE saga_id = $1
+     ), logged AS (
        INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
        SELECT $1, service, status, message, attempt, "entryId"
        FROM jsonb_to_recordset($2) AS e (service text, status text, message text, attempt integer, "entryId" uuid)
@@ -363,14 +578,62 @@ async function write(tx: Client, sagaId: string, columns: Record<string, unknown
   )
 }
 
-function pendingSteps(steps: StepDeclarations): StepRecord[] {
-  return Object.entries(steps).map(([step, { service }]) => ({ step, service, status: 'pending', attempts: 0 }))
+/** A run, or an attempt to end the saga, that finds it ended. */
+function ended(record: SagaRecord): { go: 'ended'; ending: Ending; view: SagaView } {
+  return { go: 'ended', ending: endingOf(record), view: toView(record) }
 }
 
-/** Takes secrets out of a message. Those of three characters and less are no secret, and stand in half the words there are. */
-export function redacted(error: SagaError, secrets: string[]): SagaError {
-  const long = secrets.filter((secret) => secret.length > 3)
-  return { ...error, message: long.reduce((text, secret) => text.replaceAll(secret, '****'), error.message) }
+/** What an ended saga does not keep: its input, and what people have put in its place. */
+function erased({ steps, compensations }: SagaRecord): Changes {
+  const erase = <T extends StepRecord | CompensationRecord>(one: T): T => {
+    if (!one.decision) return one
+    const { input, ...decision } = one.decision
+    return { ...one, decision: { ...decision, isTaken: true } }
+  }
+  return {
+    input: null,
+    stopping: null,
+    decidedAt: null,
+    steps: steps.map(erase),
+    compensations: compensations.map(erase),
+  }
+}
+
+/** What starts the saga again, as it was started. */
+export function requestOf({ input, failures }: SagaRecord): Json {
+  return failures ? { ...(input as object), failures: failures as unknown as Json } : input
+}
+
+const compensationWords: Partial<Record<CompensationRecord['status'], string>> = {
+  done: 'undone',
+  empty: 'nothing to undo',
+  resolved: 'done by hand',
+  skipped: 'left as it is',
+}
+
+function pendingSteps(steps: StepDeclarations): StepRecord[] {
+  return Object.entries(steps).map(([step, { service, kind }]) => ({
+    step,
+    service,
+    kind,
+    status: 'pending',
+    attempts: 0,
+  }))
+}
+
+/** Takes secrets out of a text. Those of three characters and less are no secret, and stand in half the words there are. */
+export function redacted(text: string, secrets: string[]): string {
+  return secrets.filter((secret) => secret.length > 3).reduce((rest, secret) => rest.replaceAll(secret, '****'), text)
+}
+
+/** The same with the secrets taken out of every text in it; one that is a secret as a whole is taken out however short. */
+export function masked(value: Json, secrets: string[]): Json {
+  if (typeof value === 'string') {
+    return secrets.includes(value) ? '****' : redacted(value, secrets)
+  }
+  if (Array.isArray(value)) return value.map((one) => masked(one, secrets))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, masked(one, secrets)]))
 }
 
 /** Workflow ids that can be saga ids: anything PostgreSQL and people can handle, up to the contract's 255 characters. */
@@ -384,11 +647,4 @@ function hashOf(input: Json, failures: Failures | undefined): string {
   return createHash('sha256')
     .update(canonical({ input, failures: failures ?? null }))
     .digest('base64')
-}
-
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  return `{${entries.map(([key, one]) => `${JSON.stringify(key)}:${canonical(one)}`).join()}}`
 }

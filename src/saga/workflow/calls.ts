@@ -3,27 +3,31 @@ import {
   ActivityFailure,
   ApplicationFailure,
   CancellationScope,
+  CancelledFailure,
   proxyActivities,
   proxyLocalActivities,
   sleep,
 } from '@temporalio/workflow'
 import type {
+  AttemptOrder,
   CallPolicy,
+  Changed,
   CompensateOrder,
   InvokeOrder,
   Json,
   RunSettings,
   SagaActivities,
-  StepDeclarations,
+  SettleVerdict,
 } from '../types.js'
-import { throwIfCancelled } from './cancellation.js'
 
 /** How often a call is tried; how long a try may take comes with the opening (SAGA_STEP_TIMEOUT_MS, 5 s). */
-const invokePolicy: CallPolicy = { attempts: 3, firstDelayMs: 500, maxDelayMs: 1_000 }
-const compensatePolicy: CallPolicy = { attempts: 8, firstDelayMs: 500, maxDelayMs: 10_000 }
+export const invokePolicy: CallPolicy = { attempts: 3, firstDelayMs: 500, maxDelayMs: 1_000 }
+export const compensatePolicy: CallPolicy = { attempts: 8, firstDelayMs: 500, maxDelayMs: 10_000 }
+/** Behind the pivot the time is the limit. */
+export const retriablePolicy: CallPolicy = { attempts: Infinity, firstDelayMs: 500, maxDelayMs: 30_000 }
 
 /** Beyond the engine's own time-out of a try: for a process that is gone and keeps no time any more. */
-const BACKSTOP_MS = 2_000
+const BACKSTOP_MS = 3_000
 
 /** The engine's own work on the saga's row. Without a limit: a saga never ends because PostgreSQL is away. */
 export const store = proxyLocalActivities<SagaActivities>({
@@ -32,111 +36,103 @@ export const store = proxyLocalActivities<SagaActivities>({
 })
 
 /**
- * Calls a step until it is applied, refused, or its policy is used up. The first attempt is a local activity, one round
- * trip less for the call that works; the others are regular ones, which the Web UI shows and can pause. After the first
- * that failed a run stays with regular ones: a local call that kills its process leaves nothing in history, and would be
- * made again for ever. A cancel is seen when the local attempt ends, and at once during a regular one.
+ * One call of a participant, tried until it is answered, refused, or its policy or `withinMs` is used up; then the last
+ * failure is thrown. The first attempt is a local activity, one round trip less for the call that works; the others are
+ * regular ones, which the Web UI shows and can pause. After the first that failed a run stays with regular ones: a local
+ * call that kills its process leaves nothing in history, and would be made again for ever. A cancel of the scope is seen
+ * when the local attempt ends, and at once during a regular one.
  */
-export async function invoke(step: string, input: Json, steps: StepDeclarations, settings: RunSettings): Promise<Json> {
-  const order: InvokeOrder = {
-    step,
-    service: steps[step]?.service ?? step,
-    op: 'invoke',
-    input,
-    timeoutMs: settings.stepTimeoutMs,
-    budget: invokePolicy.attempts,
+export class Caller {
+  constructor(
+    private readonly settings: RunSettings,
+    /** Told of what each call made of the saga. */
+    private readonly onChanged: (changed: Changed) => void,
+  ) {}
+
+  invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
+    return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, limits, (calls, o) =>
+      calls.invoke(o),
+    )
   }
-  let policy = invokePolicy
-  if (!settings.regularOnly) {
+
+  compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
+    return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, {}, (calls, o) =>
+      calls.compensate(o),
+    )
+  }
+
+  settle(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<SettleVerdict> {
+    return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, {}, (calls, o) => calls.settle(o))
+  }
+
+  async #call<Order extends AttemptOrder, T extends { changed: Changed }>(
+    order: Order,
+    policy: CallPolicy,
+    { withinMs }: Limits,
+    make: (calls: Pick<SagaActivities, 'invoke' | 'compensate' | 'settle'>, order: Order) => Promise<T>,
+  ): Promise<T> {
+    const scope = CancellationScope.current()
+    const throwIfCancelled = () => {
+      if (scope.consideredCancelled) throw new CancelledFailure('The saga was stopped')
+    }
+    throwIfCancelled()
+    let left = policy
     try {
-      const { result } = await CancellationScope.nonCancellable(() => localCalls(order).invoke(order))
-      throwIfCancelled()
-      return result
+      if (!this.settings.regularOnly) {
+        try {
+          const answer = await CancellationScope.nonCancellable(() => make(localCalls(order), order))
+          this.onChanged(answer.changed)
+          return answer
+        } catch (error) {
+          throwIfCancelled()
+          if (!isRetryable(error)) throw error
+          this.settings.regularOnly = true
+          if (policy.attempts === 1) throw error
+          this.#learn(error)
+          await sleep(policy.firstDelayMs)
+          left = afterFirst(policy)
+        }
+      }
+      const answer = await make(regularCalls(order, left, withinMs), order)
+      this.onChanged(answer.changed)
+      return answer
     } catch (error) {
-      throwIfCancelled()
-      if (!isRetryable(error)) throw error
-      settings.regularOnly = true
-      await sleep(policy.firstDelayMs)
-      policy = afterFirst(policy)
+      this.#learn(error)
+      throw error
     }
   }
-  const { result } = await regularCalls(order, policy).invoke(order)
-  return result
-}
 
-/** One attempt to settle a step that no run is known to have reached; throws where it failed. */
-export async function compensateUnreached(step: string, steps: StepDeclarations, settings: RunSettings): Promise<void> {
-  const order = compensateOrder(step, steps, settings, false)
-  const calls = settings.regularOnly ? regularCalls(order, { ...compensatePolicy, attempts: 1 }) : localCalls(order)
-  await calls.compensate(order)
-}
-
-/**
- * Compensates a step: by policy first, and where that is used up every 10 s without end, for what was done is never left
- * behind in silence; the log says that it is stuck.
- */
-export async function compensate(
-  step: string,
-  steps: StepDeclarations,
-  settings: RunSettings,
-  { reached }: { reached: boolean },
-): Promise<void> {
-  const order = compensateOrder(step, steps, settings, reached)
-  let policy = compensatePolicy
-  if (!settings.regularOnly) {
-    try {
-      await localCalls(order).compensate(order)
-      return
-    } catch {
-      settings.regularOnly = true
-      await sleep(policy.firstDelayMs)
-      policy = afterFirst(policy)
-    }
-  }
-  try {
-    await regularCalls(order, policy).compensate(order)
-  } catch {
-    await compensateForEver(order, policy.maxDelayMs)
+  /** What a failed attempt made of the saga comes with its failure. */
+  #learn(error: unknown): void {
+    const cause = error instanceof ActivityFailure ? error.cause : error
+    const [changed] = (cause instanceof ApplicationFailure ? (cause.details ?? []) : []) as [Changed?]
+    if (changed) this.onChanged(changed)
   }
 }
 
-async function compensateForEver(order: CompensateOrder, delayMs: number): Promise<void> {
-  const policy = { attempts: Number.POSITIVE_INFINITY, firstDelayMs: delayMs, maxDelayMs: delayMs }
-  for (;;) {
-    await sleep(delayMs)
-    try {
-      await regularCalls(order, policy).compensate({ ...order, budget: null })
-      return
-    } catch {
-      // A failure that must not be retried: of a compensation it is, all the same.
-    }
-  }
-}
+/** A call's orders, but for the time-out, which is the run's. */
+type CallOf<Order extends AttemptOrder> = Omit<Order, 'timeoutMs'>
 
-function compensateOrder(
-  step: string,
-  steps: StepDeclarations,
-  { stepTimeoutMs: timeoutMs }: RunSettings,
-  reached: boolean,
-): CompensateOrder {
-  const service = steps[step]?.service ?? step
-  return { step, service, op: 'compensate', timeoutMs, budget: compensatePolicy.attempts, reached }
+interface Limits {
+  /** No new attempt after so long. */
+  withinMs?: number
 }
 
 function afterFirst({ attempts, firstDelayMs, maxDelayMs }: CallPolicy): CallPolicy {
   return { attempts: attempts - 1, firstDelayMs: Math.min(firstDelayMs * 2, maxDelayMs), maxDelayMs }
 }
 
-function localCalls({ timeoutMs }: { timeoutMs: number }) {
+function localCalls({ timeoutMs }: AttemptOrder) {
   return proxyLocalActivities<SagaActivities>({
     startToCloseTimeout: timeoutMs + BACKSTOP_MS,
     retry: { maximumAttempts: 1 },
   })
 }
 
-function regularCalls({ op, step, service, timeoutMs }: InvokeOrder | CompensateOrder, policy: CallPolicy) {
+function regularCalls({ op, step, service, timeoutMs }: AttemptOrder, policy: CallPolicy, withinMs?: number) {
   return proxyActivities<SagaActivities>({
     startToCloseTimeout: timeoutMs + BACKSTOP_MS,
+    ...(withinMs !== undefined && { scheduleToCloseTimeout: withinMs }),
     summary: `${step}: ${op} ${service}`,
     cancellationType: ActivityCancellationType.TRY_CANCEL,
     retry: {

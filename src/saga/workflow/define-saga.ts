@@ -1,14 +1,25 @@
-import type { AnyParticipant, InputOf, ResultOf, StepDeclaration, StepDeclarations } from '../types.js'
+import type {
+  AnyForwardParticipant,
+  AnyParticipant,
+  InputOf,
+  ResultOf,
+  StepDeclaration,
+  StepDeclarations,
+} from '../types.js'
 import { runSaga } from './run-saga.js'
 
 /** The steps as the saga's code calls them: `await step.A({ username })`. */
 export type StepCalls<Steps extends StepDeclarations> = {
-  readonly [Name in keyof Steps & string]: Steps[Name] extends StepDeclaration<infer P>
-    ? (input: InputOf<P>) => Promise<ResultOf<P>>
+  readonly [Name in keyof Steps & string]: Steps[Name] extends StepDeclaration<infer Kind, infer P>
+    ? (input: InputOf<P>) => Promise<Kind extends 'retriable' ? ResultOf<P> | undefined : ResultOf<P>>
     : never
 }
 
-/** A saga's own code: plain TypeScript, deterministic, that calls its steps and returns the saga's result. */
+/**
+ * A saga's own code: plain TypeScript, deterministic, that calls its steps and returns the saga's result. A step that
+ * fails for good ends the saga, also where the code catches the error. A retriable step gives `undefined` where a person
+ * has done it by hand.
+ */
 export type SagaBody<Steps extends StepDeclarations, Input, Result> = (
   step: StepCalls<Steps>,
   input: Input,
@@ -26,20 +37,58 @@ export interface Saga<Input, Result> {
  * Declares a step whose effect can be taken back. `service` is the participant's name; its type makes sure that the
  * participant has a `compensate`, and gives the step its input and result.
  */
-export function compensatable<P extends AnyParticipant>(service: P['name']): StepDeclaration<P> {
+export function compensatable<P extends AnyParticipant>(service: P['name']): StepDeclaration<'compensatable', P> {
   return { kind: 'compensatable', service }
 }
 
 /**
+ * Declares the point of no return, one at most: until it is applied the saga can be undone, from then on it only goes
+ * forward. Called once every compensatable step under way has ended.
+ */
+export function pivot<P extends AnyForwardParticipant>(service: P['name']): StepDeclaration<'pivot', P> {
+  return { kind: 'pivot', service }
+}
+
+/**
+ * Declares a step behind the pivot: it is tried until it succeeds and never undone; where that takes longer than the saga
+ * has time, or it refuses, the saga waits for a person.
+ */
+export function retriable<P extends AnyForwardParticipant>(service: P['name']): StepDeclaration<'retriable', P> {
+  return { kind: 'retriable', service }
+}
+
+/**
  * Defines a saga: its steps in order, and plain code that calls them. Export the result under the name `type` from the
- * workflow bundle. A step's compensation is registered before the step is called; when the code throws, or somebody
- * cancels, every declared step is compensated, last first, and the workflow fails with `SagaCompensated`.
+ * workflow bundle. A step's compensation is registered before the step is called; when the code throws, somebody cancels,
+ * or the time is up, every declared step is compensated, last first, and the workflow fails with `SagaCompensated`.
+ * Throws where the order of the kinds makes no sense: compensatable steps, then at most one pivot, then retriable ones.
  */
 export function defineSaga<Steps extends StepDeclarations, Input, Result>(
   type: string,
   steps: Steps,
   body: SagaBody<Steps, Input, Result>,
 ): Saga<Input, Result> {
+  checkOrder(type, steps)
   const workflow = (input: Input) => runSaga({ type, steps, body }, input)
   return Object.assign(workflow, { type, steps })
+}
+
+function checkOrder(type: string, steps: StepDeclarations): void {
+  let pivotStep: string | undefined
+  for (const [step, { kind }] of Object.entries(steps)) {
+    if (kind === 'compensatable' && pivotStep !== undefined) {
+      throw new Error(
+        `Saga ${type}: step ${step} is compensatable and comes behind the pivot ${pivotStep}, where nothing is undone any more. Declare it before ${pivotStep}, or as retriable.`,
+      )
+    }
+    if (kind === 'pivot' && pivotStep !== undefined) {
+      throw new Error(`Saga ${type} has two pivots, ${pivotStep} and ${step}. There is one point of no return.`)
+    }
+    if (kind === 'retriable' && pivotStep === undefined) {
+      throw new Error(
+        `Saga ${type}: step ${step} is retriable, but no pivot comes before it, so it might have to be undone. Declare the step before it as the pivot, or this one as compensatable.`,
+      )
+    }
+    if (kind === 'pivot') pivotStep = step
+  }
 }

@@ -3,15 +3,21 @@ import {
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
-  isCancellation,
+  ContinueAsNew,
+  TemporalFailure,
+  continueAsNew,
+  sleep,
   workflowInfo,
 } from '@temporalio/workflow'
-import { FailureType, sagaCompensated, toSagaError } from '../errors.js'
-import type { Ending, Json, Opening, RollbackCause, RunSettings, StepDeclarations } from '../types.js'
-import { compensate, compensateUnreached, invoke, store } from './calls.js'
-import { throwIfCancelled } from './cancellation.js'
-import { CompensationStack } from './compensation-stack.js'
-import type { SagaBody, StepCalls } from './define-saga.js'
+import { FailureType, deadlineExceeded, sagaCompensated, toSagaError } from '../errors.js'
+import type { CompletionClaim, DecidedStep, Ending, Json, Opening, RunSettings, StepDeclarations } from '../types.js'
+import { Attention, SagaEnded } from './attention.js'
+import { Caller, store } from './calls.js'
+import type { SagaBody } from './define-saga.js'
+import { rollBack } from './roll-back.js'
+import type { Run } from './run.js'
+import { SagaState } from './saga-state.js'
+import { WayForward } from './way-forward.js'
 
 interface SagaDefinition<Steps extends StepDeclarations, Input, Result> {
   type: string
@@ -28,16 +34,40 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
   saga: SagaDefinition<Steps, Input, Result>,
   input: Input,
 ): Promise<Result> {
+  const again = () => continueAsNew(input)
+  const result = await withAttention(again, async (state, attention, workflowScope) => {
+    const opening = await open(saga, input)
+    state.see(opening.view)
+    if (opening.go === 'ended') return opening.ending
+    const run = makeRun(saga.steps, opening, { state, attention, again })
+    if (opening.go === 'forward') return goForward(saga.body, run, opening, { state, workflowScope })
+    state.follow(saga.steps)
+    return rollBack(run, { ...opening, reached: [], isDecided: opening.isClaimed, state })
+  })
+  return result as Result
+}
+
+/**
+ * What every run of a saga has around it: who asks or decides is heard from its first moment on, nothing cancels it but
+ * where it listens, and it closes as the saga has ended.
+ */
+export async function withAttention(
+  again: () => Promise<never>,
+  work: (state: SagaState, attention: Attention, workflowScope: CancellationScope) => Promise<Ending>,
+): Promise<Json> {
   const workflowScope = CancellationScope.current()
-  const stack = new CompensationStack()
-  const opening = await open(saga, input)
-
+  const state = new SagaState()
+  const attention = new Attention(state, again)
+  attention.listen()
   let ending: Ending
-  if (opening.go === 'ended') ending = opening.ending
-  else if (opening.go === 'rollback') ending = await rollBack(saga.steps, stack, opening.settings, opening.cause)
-  else ending = await goForward(saga, stack, opening)
-
-  if (ending.fate === 'completed') return ending.result as Result
+  try {
+    ending = await CancellationScope.nonCancellable(() => work(state, attention, workflowScope))
+  } catch (error) {
+    if (!(error instanceof SagaEnded)) throw toClosing(error)
+    ending = error.ending
+  }
+  await attention.settle()
+  if (ending.fate === 'completed') return ending.result
   // Canceled in Temporal only where this very run was cancelled; that closing carries no details.
   const { error } = ending.cause
   if (error.type === FailureType.Cancelled && workflowScope.consideredCancelled)
@@ -45,103 +75,86 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
   throw sagaCompensated(workflowInfo().workflowId, ending)
 }
 
-async function open(saga: { type: string; steps: StepDeclarations }, input: unknown): Promise<Opening> {
+/** A plain Error that left the workflow would repeat its task for ever. As a failed run the sweep takes the saga up again. */
+function toClosing(error: unknown): unknown {
+  if (error instanceof ContinueAsNew) return error
+  // A refusal itself closes the run, not the activity's wrapping of it.
+  if (error instanceof ActivityFailure && error.cause instanceof ApplicationFailure) return error.cause
+  if (error instanceof TemporalFailure) return error
+  const { type, message } = toSagaError(error)
+  return ApplicationFailure.create({ type, message, nonRetryable: true })
+}
+
+export function makeRun(
+  steps: StepDeclarations,
+  { settings, decided = [] }: { settings: RunSettings; decided?: DecidedStep[] },
+  { state, attention, again }: { state: SagaState; attention: Attention; again: () => Promise<never> },
+): Run {
+  const caller = new Caller(settings, (changed) => state.change(changed))
+  return { steps, caller, attention, again, decided: new Map(decided.map((one) => [one.step, one])) }
+}
+
+function open(saga: { type: string; steps: StepDeclarations }, input: unknown): Promise<Opening> {
   const { firstExecutionRunId: firstRunId } = workflowInfo()
-  try {
-    return await CancellationScope.nonCancellable(() =>
-      store.openSaga({ type: saga.type, steps: saga.steps, input: (input ?? null) as Json, firstRunId }),
-    )
-  } catch (error) {
-    // The refusal itself closes the run, not the activity's wrapping of it.
-    throw error instanceof ActivityFailure && error.cause instanceof ApplicationFailure ? error.cause : error
-  }
+  return store.openSaga({ type: saga.type, steps: saga.steps, input: (input ?? null) as Json, firstRunId })
 }
 
 async function goForward<Steps extends StepDeclarations, Input, Result>(
-  { steps, body }: SagaDefinition<Steps, Input, Result>,
-  stack: CompensationStack,
-  { input, settings }: Opening & { go: 'forward' },
+  body: SagaBody<Steps, Input, Result>,
+  run: Run,
+  opening: Opening & { go: 'forward' },
+  { state, workflowScope }: { state: SagaState; workflowScope: CancellationScope },
 ): Promise<Ending> {
-  let cause: RollbackCause
-  try {
-    throwIfCancelled()
-    const result = ((await body(stepCalls(steps, stack, settings), input as Input)) ?? null) as Json
-    throwIfCancelled()
-    const claim = await CancellationScope.nonCancellable(() => store.completeSaga({ result }))
-    if (claim.go === 'ended') return claim.ending
-    cause = claim.cause
-  } catch (error) {
-    cause = causeOf(error)
-  }
-  return rollBack(steps, stack, settings, cause)
-}
-
-function stepCalls<Steps extends StepDeclarations>(
-  steps: Steps,
-  stack: CompensationStack,
-  settings: RunSettings,
-): StepCalls<Steps> {
-  const run = async (step: string, input: Json) => {
-    throwIfCancelled()
-    // Before the call: one whose answer never comes may have taken effect.
-    stack.register(step)
-    try {
-      return await invoke(step, input, steps, settings)
-    } catch (error) {
-      throw isCancellation(error) ? error : new StepFailed(step, error)
+  const bug = opening.decided.find(({ at, isStuck }) => at === 'code' && isStuck)
+  if (bug) {
+    const decision = await run.attention.wait({ ...bug, error: null })
+    if (decision.action === 'resolve') {
+      const claim = await complete(null, state)
+      return claim.go === 'ended'
+        ? claim.ending
+        : rollBack(run, { ...claim, ...opening, reached: [], isDecided: true, state })
     }
   }
-  const call = (step: string) => (input: Json) => {
-    const result = run(step, input)
-    // A saga may await it later: until then its failure must not count as one that nobody handles.
-    result.catch(() => {})
-    return result
+
+  const way = new WayForward(run, opening, Date.now() + opening.leftMs)
+  state.follow(run.steps, way.stack)
+  workflowScope.cancelRequested.catch(() => way.stop(cancelled))
+  if (workflowScope.consideredCancelled) way.stop(cancelled)
+  const clock = new CancellationScope()
+  clock
+    .run(() => sleep(opening.leftMs))
+    .then(
+      () => way.stop(deadlineExceeded(opening.settings)),
+      () => {},
+    )
+  const end = await way.follow(body, opening.input as Input)
+  clock.cancel()
+
+  if (end.kind === 'bug') {
+    // In a new run: the code is put right meanwhile, and need not agree with what this run has recorded.
+    await store.parkSaga({ step: end.step, at: 'code', error: end.error, decisions: bug?.decisions ?? 0 })
+    return run.again()
   }
-  return Object.fromEntries(Object.keys(steps).map((step) => [step, call(step)])) as unknown as StepCalls<Steps>
-}
-
-class StepFailed extends Error {
-  constructor(
-    readonly step: string,
-    readonly reason: unknown,
-  ) {
-    super(`Step ${step} failed`)
-  }
-}
-
-function causeOf(error: unknown): RollbackCause {
-  if (error instanceof StepFailed) return { failedStep: error.step, error: toSagaError(error.reason) }
-  if (isCancellation(error)) return { failedStep: null, error: { type: FailureType.Cancelled, message: 'cancelled' } }
-  // A mistake in the saga's own code: a plain Error that left the workflow would repeat its task for ever.
-  return { failedStep: null, error: toSagaError(error) }
-}
-
-/**
- * Claims the rollback and carries it out, out of the reach of cancellation: first the declared steps that no run is known
- * to have reached (the barrier answers `empty` for what never happened, and refuses it from then on), then those that were,
- * by this run's stack and by the saga's row, newest first. After Garcia-Molina and Salem, Sagas (1987), but for the steps
- * not on the stack: a lost run may have reached them, and left nothing of it in history.
- */
-function rollBack(
-  steps: StepDeclarations,
-  stack: CompensationStack,
-  settings: RunSettings,
-  cause: RollbackCause,
-): Promise<Ending> {
-  stack.close()
-  return CancellationScope.nonCancellable(async () => {
-    const claim = await store.claimRollback({ cause, reached: stack.reached })
+  let stopped = end.kind === 'stopped' ? end.cause : undefined
+  if (end.kind === 'result') {
+    const claim = await complete(end.result, state)
     if (claim.go === 'ended') return claim.ending
-    const run = { ...settings, regularOnly: settings.regularOnly || claim.regularOnly }
-
-    const again: string[] = []
-    for (const step of claim.unreached) {
-      // One that can't be settled now must not hold what is known to need its compensation.
-      await compensateUnreached(step, steps, run).catch(() => again.push(step))
-    }
-    for (const step of claim.reached) await compensate(step, steps, run, { reached: true })
-    for (const step of again) await compensate(step, steps, run, { reached: false })
-
-    return store.closeRolledBack()
+    stopped = claim.cause
+  }
+  const { settings } = opening
+  return rollBack(run, {
+    cause: stopped ?? cancelled,
+    reached: way.stack.reached,
+    isDecided: way.isPivotSettled,
+    settings,
+    state,
   })
 }
+
+async function complete(result: Json, state: SagaState): Promise<CompletionClaim> {
+  const claim = await store.completeSaga({ result })
+  if (claim.go === 'ended') state.end(claim)
+  return claim
+}
+
+const cancelled = { failedStep: null, error: { type: FailureType.Cancelled, message: 'cancelled' } }

@@ -1,0 +1,47 @@
+import type { Json, Plan, SagaView, StepDeclarations } from './types.js'
+
+/**
+ * What a rollback would do now: the compensations that are left, or, while the saga goes forward, those of the steps that
+ * were reached, newest first. Empty once the saga has ended or its pivot is applied. `inputs` is what each step was given,
+ * secrets masked; `reached`, newest first, is better known to the run than to its row.
+ */
+export function planOf(
+  { status, steps, compensations }: Pick<SagaView, 'status' | 'steps' | 'compensations'>,
+  declared: StepDeclarations,
+  inputs: Record<string, Json | undefined>,
+  reached: string[] = reachedOf(steps),
+): Plan {
+  const isPast = steps.some(({ step, status }) => declared[step]?.kind === 'pivot' && status === 'succeeded')
+  const isOver = status === 'COMPLETED' || status === 'COMPENSATED' || status === 'PARTIALLY_COMPENSATED'
+  if (isPast || isOver) return { steps: [] }
+  const isRollingBack = status === 'COMPENSATING' || compensations.some((one) => one.status === 'stuck')
+  const settled = new Set(compensations.filter((one) => !isDue(one)).map(({ step }) => step))
+  const order = isRollingBack ? compensations.filter(isDue).map(({ step }) => step) : reached
+  return {
+    steps: order
+      .filter((step) => declared[step]?.kind === 'compensatable' && !settled.has(step))
+      .map((step) => ({
+        step,
+        service: declared[step]?.service ?? step,
+        action: 'compensate',
+        input: inputs[step] ?? null,
+      })),
+  }
+}
+
+/** Whether a compensation is still to be done. */
+export function isDue({ status }: { status: string }): boolean {
+  return status === 'pending' || status === 'running' || status === 'stuck'
+}
+
+/** The fields of a saga's result that stand beside its own; a result that is no object has none. */
+export function fieldsOf(result: Json): Record<string, Json> {
+  return typeof result === 'object' && result !== null && !Array.isArray(result) ? result : {}
+}
+
+function reachedOf(steps: SagaView['steps']): string[] {
+  return steps
+    .filter(({ status }) => status !== 'pending')
+    .map(({ step }) => step)
+    .toReversed()
+}

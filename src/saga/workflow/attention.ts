@@ -1,0 +1,133 @@
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  allHandlersFinished,
+  condition,
+  defineQuery,
+  defineUpdate,
+  setHandler,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow'
+import { defineSearchAttributeKey } from '@temporalio/common'
+import { decisionRefused } from '../errors.js'
+import type { Decision, Ending, ParkOrder, Plan, RecordedDecision, SagaView } from '../types.js'
+import { store } from './calls.js'
+import { checkDecision } from './check-decision.js'
+import type { SagaState } from './saga-state.js'
+
+/** The whole saga; the fields of its result stand beside the others. */
+export const stateQuery = defineQuery<SagaView | null>('state')
+/** What a rollback would do now. */
+export const planQuery = defineQuery<Plan>('plan')
+/** A person's word on what is stuck. Answers with the saga once the decision is in PostgreSQL. */
+export const decideUpdate = defineUpdate<SagaView, [Decision]>('decide')
+
+const sagaStatus = defineSearchAttributeKey('SagaStatus', 'KEYWORD')
+
+/** A waiting run begins anew behind so many events; some forty decisions. */
+const LONG_HISTORY = 500
+
+/** The saga turned out to have ended: whoever works on it stops. */
+export class SagaEnded extends Error {
+  constructor(readonly ending: Ending) {
+    super('The saga has ended')
+  }
+}
+
+/** What a run has to do with people: it answers their questions, and where it can't go on it waits for their word. */
+export class Attention {
+  readonly #awaited = new Set<string>()
+  readonly #decisions = new Map<string, RecordedDecision>()
+  #isShown = false
+
+  constructor(
+    private readonly state: SagaState,
+    /** Begins a run anew from the saga's row. */
+    private readonly again: () => Promise<never>,
+  ) {}
+
+  /** To be called before the run's first await, or a decision might find nobody. */
+  listen(): void {
+    setHandler(stateQuery, () => this.state.view ?? null)
+    setHandler(planQuery, () => this.state.plan)
+    setHandler(decideUpdate, (decision) => CancellationScope.nonCancellable(() => this.#take(decision)), {
+      validator: (decision) => this.#check(decision),
+    })
+  }
+
+  /**
+   * Parks the saga until a person has decided on what is stuck. Where the run's history has grown long meanwhile it goes on
+   * in a new run, which the saga's row leads back here. Throws SagaEnded.
+   */
+  async wait(order: ParkOrder): Promise<RecordedDecision> {
+    const { step } = order
+    // Before the row says so: somebody may read it there, and decide at once.
+    this.#awaited.add(step)
+    const parked = await CancellationScope.nonCancellable(() => store.parkSaga(order))
+    if (parked.go === 'ended') throw new SagaEnded(parked.ending)
+    this.state.see(parked.view)
+    if (parked.go === 'on') return parked.decision
+    if (parked.hasSagaStatus) this.#show()
+    const decision = await CancellationScope.nonCancellable(() => this.#decided(step, order.decisions))
+    this.#awaited.delete(step)
+    if (this.#isShown) this.#show()
+    return decision
+  }
+
+  /** Whether every decision that has reached this run is answered. Awaited before it closes. */
+  async settle(): Promise<void> {
+    if (this.#isShown) this.#show()
+    if (!allHandlersFinished()) await condition(allHandlersFinished)
+  }
+
+  async #decided(step: string, known: number): Promise<RecordedDecision> {
+    const next = () => {
+      const decision = this.#decisions.get(step)
+      return decision && decision.number > known ? decision : undefined
+    }
+    const isLong = () => {
+      const { historyLength, continueAsNewSuggested } = workflowInfo()
+      return historyLength >= LONG_HISTORY || continueAsNewSuggested
+    }
+    await condition(() => next() !== undefined || (isLong() && allHandlersFinished()))
+    return next() ?? this.again()
+  }
+
+  /** Synchronous, before the update is accepted: what is refused here leaves no trace. */
+  #check(decision: unknown): asserts decision is Decision {
+    checkDecision(decision)
+    const { view } = this.state
+    const known = this.#decisions.get(decision.step)
+    const isRepeated = known?.action === decision.action && known.actor === decision.actor
+    const isStuck = [...(view?.steps ?? []), ...(view?.compensations ?? [])].some(
+      ({ step, status }) => step === decision.step && status === 'stuck',
+    )
+    // Until the run is open only the row knows what waits.
+    if (view && !isStuck && !this.#awaited.has(decision.step) && !isRepeated) {
+      throw decisionRefused(
+        `Saga ${view.sagaId} is ${view.status} and does not wait for a decision on ${decision.step}.`,
+      )
+    }
+  }
+
+  async #take(decision: Decision): Promise<SagaView> {
+    try {
+      const recorded = await store.recordDecision(decision)
+      this.#decisions.set(decision.step, recorded.decision)
+      this.state.see(recorded.view)
+      return recorded.view
+    } catch (error) {
+      throw error instanceof ActivityFailure && error.cause instanceof ApplicationFailure
+        ? error.cause
+        : decisionRefused('The decision could not be written down. Decide again.')
+    }
+  }
+
+  #show(): void {
+    const status = this.state.view?.status
+    if (status) upsertSearchAttributes([{ key: sagaStatus, value: status }])
+    this.#isShown = true
+  }
+}

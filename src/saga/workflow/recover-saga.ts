@@ -1,0 +1,33 @@
+import { makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow'
+import type { Json, Loss } from '../types.js'
+import { store } from './calls.js'
+import { rollBack } from './roll-back.js'
+import { makeRun, withAttention } from './run-saga.js'
+
+/**
+ * Takes up a saga whose run is gone (terminated, timed out, failed), under the saga's own workflow id, so that Temporal
+ * itself keeps it apart from any other run of it. It needs no stack: every declared step is compensated, in reverse, but
+ * for what a person has resolved or skipped. Where the pivot is applied the saga's own type goes on instead, and the
+ * barrier answers what is done.
+ */
+export function recoverSaga(loss?: Loss): Promise<Json> {
+  // Behind the opening, which knows the saga's type.
+  let again = (): Promise<never> => makeContinueAsNewFunc<typeof recoverSaga>()(loss)
+  return withAttention(
+    () => again(),
+    async (state, attention) => {
+      const recovery = await store.openRecovery({
+        firstRunId: workflowInfo().firstExecutionRunId,
+        ...(loss && { loss }),
+      })
+      state.see(recovery.view)
+      if (recovery.go === 'ended') return recovery.ending
+      const { type, request, steps, settings, cause, isClaimed, pastPivot } = recovery
+      again = () => makeContinueAsNewFunc({ workflowType: type })(request)
+      if (pastPivot) return again()
+      state.follow(steps)
+      const run = makeRun(steps, { settings }, { state, attention, again })
+      return rollBack(run, { cause, reached: [], isDecided: isClaimed, settings, state })
+    },
+  )
+}

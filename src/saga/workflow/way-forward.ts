@@ -1,0 +1,215 @@
+import { defaultPayloadConverter } from '@temporalio/common'
+import { CancellationScope, CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
+import { outcomeUnknown, toSagaError } from '../errors.js'
+import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
+import { SagaEnded } from './attention.js'
+import { invokePolicy, retriablePolicy } from './calls.js'
+import { CompensationStack, pivotOf } from './compensation-stack.js'
+import type { SagaBody, StepCalls } from './define-saga.js'
+import { settlePivot, type Run } from './run.js'
+
+/** Behind the pivot a step is tried until the saga's deadline, and at least so long. */
+const LEAST_RETRIABLE_MS = 30_000
+
+/** How the saga's code has ended. `bug`: behind the point of no return, where it can't be undone any more. */
+export type CodeEnd =
+  | { kind: 'result'; result: Json }
+  | { kind: 'stopped'; cause: RollbackCause }
+  | { kind: 'bug'; step: string; error: SagaError }
+
+/**
+ * One run of a saga's own code: it calls the steps by their kinds, until the code ends or something stops it: a step that
+ * fails for good, a cancel, the deadline. What stops it first is the cause. Once the pivot is applied nothing stops it.
+ */
+export class WayForward {
+  readonly stack: CompensationStack
+  #isPastPivot: boolean
+  #isPivotSettled = false
+  #stoppedBy: RollbackCause | undefined
+  /** The code and its calls; cancelled when something stops it. */
+  readonly #scope = new CancellationScope()
+  /** The pivot's call; while it is under way this alone is cancelled, for the pivot may prove to be applied. */
+  #pivotScope: CancellationScope | undefined
+  readonly #calls: Promise<unknown>[] = []
+
+  constructor(
+    private readonly run: Run,
+    { pastPivot }: { pastPivot: boolean },
+    /** In workflow time, ms since 1970. */
+    private readonly deadlineAt: number,
+  ) {
+    this.stack = new CompensationStack(run.steps)
+    this.#isPastPivot = pastPivot
+  }
+
+  /** Ends the way forward, unless it is past its point of no return. The first cause counts. */
+  stop(cause: RollbackCause): void {
+    if (this.#isPastPivot || this.#stoppedBy) return
+    this.#stoppedBy = cause
+    ;(this.#pivotScope ?? this.#scope).cancel()
+  }
+
+  /** The pivot has not happened, and never will. */
+  get isPivotSettled(): boolean {
+    return this.#isPivotSettled
+  }
+
+  /** Runs the saga's code to its end, and waits for every call that it has made. Throws SagaEnded. */
+  async follow<Steps extends StepDeclarations, Input, Result>(
+    body: SagaBody<Steps, Input, Result>,
+    input: Input,
+  ): Promise<CodeEnd> {
+    let result: Json = null
+    let bug: { error: unknown } | undefined
+    try {
+      result = ((await this.#scope.run(() => body(this.#stepCalls<Steps>(), input))) ?? null) as Json
+      // Here and not when the run closes: a result that is no JSON is a mistake like any other.
+      defaultPayloadConverter.toPayload(result)
+    } catch (error) {
+      bug = { error }
+    }
+    this.stack.close()
+    if (bug && !this.#isPastPivot) this.stop(causeOf(bug.error))
+    // Calls that the code did not wait for: a rollback must not overtake them, and one that fails fails the saga.
+    const calls = await Promise.allSettled(this.#calls)
+    const failures = [
+      ...(bug ? [bug.error] : []),
+      ...calls.flatMap((call) => (call.status === 'rejected' ? call.reason : [])),
+    ]
+    const over = failures.find(isOver)
+    if (over) throw over
+    if (this.#stoppedBy) return { kind: 'stopped', cause: this.#stoppedBy }
+    if (failures.length === 0) return { kind: 'result', result }
+    return {
+      kind: 'bug',
+      step: this.stack.reached[0] ?? pivotOf(this.run.steps) ?? '',
+      error: toSagaError(failures[0]),
+    }
+  }
+
+  #stepCalls<Steps extends StepDeclarations>(): StepCalls<Steps> {
+    const call = (step: string) => (input: Json) => {
+      const result = this.#call(step, input)
+      // A saga may await it later: until then its failure must not count as one that nobody handles.
+      result.catch(() => {})
+      this.#calls.push(result)
+      return result
+    }
+    return Object.fromEntries(
+      Object.keys(this.run.steps).map((step) => [step, call(step)]),
+    ) as unknown as StepCalls<Steps>
+  }
+
+  async #call(step: string, input: Json): Promise<unknown> {
+    if (this.#stoppedBy) throw stoppedError(this.#stoppedBy)
+    try {
+      // Before the call: one whose answer never comes may have taken effect.
+      this.stack.register(step)
+    } catch (error) {
+      this.stop(causeOf(error))
+      throw error
+    }
+    let applied = false
+    try {
+      const result = await this.#callByKind(step, input)
+      applied = true
+      if (this.#stoppedBy) throw stoppedError(this.#stoppedBy)
+      return result
+    } catch (error) {
+      if (!isOver(error)) this.stop({ failedStep: step, error: toSagaError(error) })
+      throw error
+    } finally {
+      this.stack.ended(step, { applied })
+    }
+  }
+
+  #callByKind(step: string, input: Json): Promise<unknown> {
+    if (this.#isPastPivot) return this.#callUntilDone(step, input)
+    if (this.run.steps[step]?.kind === 'pivot') return this.#callPivot(step, input)
+    return this.#callOnce(step, input)
+  }
+
+  async #callOnce(step: string, input: Json): Promise<Json> {
+    const order = { ...this.#order(step, input), budget: invokePolicy.attempts, decisions: 0 }
+    return (await this.run.caller.invoke(order, invokePolicy)).result
+  }
+
+  /** The pivot: whatever keeps its answer back, its barrier says in the end whether it is applied. */
+  async #callPivot(step: string, input: Json): Promise<Json> {
+    let failure: unknown = outcomeUnknown('it was not known whether it took effect; it never will')
+    if (!this.run.decided.get(step)?.isStuck) {
+      this.#pivotScope = new CancellationScope()
+      try {
+        const result = await this.#pivotScope.run(() => this.#callOnce(step, input))
+        this.#pass()
+        return result
+      } catch (error) {
+        failure = error
+      }
+    }
+    const failed = { failedStep: step, error: toSagaError(failure) }
+    const settled = await settlePivot(this.run, step, { reached: true, cause: () => this.#stoppedBy ?? failed })
+    if (settled.verdict === 'applied') {
+      this.#pass()
+      return settled.result
+    }
+    this.#isPivotSettled = true
+    this.#pivotScope = undefined
+    if (this.#stoppedBy) this.#scope.cancel()
+    throw failure
+  }
+
+  /** From here on nothing stops the saga, also what did so while the pivot was under way. */
+  #pass(): void {
+    this.#pivotScope = undefined
+    this.#stoppedBy = undefined
+    this.#isPastPivot = true
+  }
+
+  /** Behind the pivot: tried for as long as the saga has time, then again whenever a person says so. */
+  async #callUntilDone(step: string, given: Json): Promise<Json | undefined> {
+    const decided = this.run.decided.get(step)
+    if (decided?.isResolved) return undefined
+    let { isStuck = false, decisions = 0, input = given } = decided ?? {}
+    for (;;) {
+      let error: SagaError | null = null
+      if (!isStuck) {
+        try {
+          const withinMs = Math.max(LEAST_RETRIABLE_MS, this.deadlineAt - Date.now())
+          const order = { ...this.#order(step, input), budget: null, decisions }
+          return (await this.run.caller.invoke(order, retriablePolicy, { withinMs })).result
+        } catch (failure) {
+          error = toSagaError(failure)
+        }
+      }
+      const decision = await this.run.attention.wait({ step, at: 'invoke', error, decisions })
+      if (decision.action === 'resolve') return undefined
+      isStuck = false
+      decisions = decision.number
+      input = decision.input ?? input
+    }
+  }
+
+  #order(step: string, input: Json): Pick<InvokeOrder, 'step' | 'service' | 'op' | 'kind' | 'input'> {
+    const { service, kind } = this.run.steps[step] ?? { service: step, kind: 'compensatable' as const }
+    return { step, service, op: 'invoke', kind, input }
+  }
+}
+
+/** What a mistake in the saga's own code, or whatever else it throws, makes of the saga. */
+export function causeOf(error: unknown): RollbackCause {
+  return { failedStep: null, error: toSagaError(error) }
+}
+
+function stoppedError({ failedStep, error }: RollbackCause): Error {
+  return new CancelledFailure(
+    failedStep
+      ? `The saga is rolled back, for step ${failedStep} has failed`
+      : `The saga is rolled back: ${error.message}`,
+  )
+}
+
+/** This run has nothing more to do, whatever the code makes of it. */
+function isOver(error: unknown): boolean {
+  return error instanceof SagaEnded || error instanceof ContinueAsNew
+}

@@ -1,0 +1,207 @@
+import { randomUUID } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import type { Client } from '@temporalio/client'
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Runtime,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker'
+import { pino } from 'pino'
+import { loadConfig } from '../../src/config.js'
+import { makePool, sagaBounds } from '../../src/db.js'
+import { startApi } from '../../src/run-api.js'
+import { makeSagaActivities } from '../../src/saga/node/activities.js'
+import type { AnyService } from '../../src/saga/node/barrier.js'
+import { makeParticipants } from '../../src/saga/node/participants.js'
+import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
+import { SagaStore } from '../../src/saga/node/saga-store.js'
+import type { SagaType } from '../../src/saga/node/saga-type.js'
+import { completeFailures, type FailuresInput } from '../../src/saga/failure.js'
+import type { Json, SweepActivities } from '../../src/saga/types.js'
+import { connectTemporal, TASK_QUEUE } from '../../src/temporal.js'
+import { Sagas } from './sagas.js'
+import { query, readShared } from './shared.js'
+import { makeDatabase, makeNamespace } from './system.js'
+
+/** Sagas and participants of a test's own on the real engine: its worker and an API, in this process. */
+export interface Engine {
+  sagas: Sagas
+  client: Client
+  store: SagaStore
+  starter: SagaStarter
+  /** The sweep's work, to be done now. */
+  sweep: SweepActivities
+  /** Starts a saga of that type; its id. `failures` as in POST /saga. */
+  start(type: string, input: object, options?: { failures?: FailuresInput; sagaId?: string }): Promise<string>
+  /** The effects of a saga that stand, each as "service", in the order in which they were made. */
+  effects(sagaId: string): Promise<string[]>
+  /** Replays every run that was started against the workflow code as it is now; how many. */
+  replay(): Promise<number>
+  /** Lets the worker go, and one with other workflow code take its place. */
+  replaceWorker(workflows: URL): Promise<void>
+  stop(): Promise<void>
+}
+
+export interface EngineOptions {
+  /** The module that exports the workflows. */
+  workflows: URL
+  services: AnyService[]
+  /** Types of the sagas, beside those of the module: input is taken as it comes. */
+  types: string[]
+  stepTimeoutMs?: number
+  deadlineMs?: number
+}
+
+// Once a test file: each has its own copy of the module.
+Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] })
+
+export async function startEngine(name: string, options: EngineOptions): Promise<Engine> {
+  const { services, types, stepTimeoutMs = 2_000, deadlineMs = 3_600_000 } = options
+  const { temporal: address, temporalUi } = readShared()
+  const database = await makeDatabase(name)
+  await query(
+    database,
+    `CREATE TABLE effect (id bigint GENERATED ALWAYS AS IDENTITY, saga_id text, service text, input jsonb, PRIMARY KEY (saga_id, service))`,
+  )
+  await makeNamespace(name)
+  process.env['TEMPORAL_ADDRESS'] = address
+  process.env['TEMPORAL_NAMESPACE'] = name
+  const temporal = await connectTemporal({ disableFile: true })
+  const logger = pino({ level: 'silent' })
+  const pool = makePool(database, { max: 10, name, bounds: sagaBounds })
+  const participants = makePool(database, { max: 10, name, bounds: { lock_timeout: 3_000, statement_timeout: 4_000 } })
+  const store = new SagaStore(pool, new Map(types.map((type) => [type, takenAsItComes(type)])))
+  const starter = new SagaStarter(temporal.client, TASK_QUEUE)
+  const sweep = makeSweepActivities(store, starter, logger)
+  const activities = {
+    ...sweep,
+    ...makeSagaActivities({
+      store,
+      stepTimeoutMs,
+      deadlineMs,
+      logger,
+      hasSagaStatus: () => Promise.resolve(false),
+      participant: makeParticipants(services, participants, { failureInjection: true }),
+    }),
+  }
+  let workflowBundle = await bundle(options.workflows)
+  const startWorker = async () => {
+    const worker = await Worker.create({
+      connection: temporal.connection,
+      namespace: name,
+      taskQueue: TASK_QUEUE,
+      workflowBundle,
+      activities,
+      shutdownGraceTime: '10s',
+    })
+    const done = worker.run()
+    return async () => {
+      worker.shutdown()
+      await done
+    }
+  }
+  let stopWorker = await startWorker()
+  const config = loadConfig({ DATABASE_URL: database, PORT: '0', TEMPORAL_UI_URL: temporalUi, LOG_LEVEL: 'silent' })
+  const api = await startApi(config, temporal, logger)
+  const sagas = new Sagas({ api: api.url, database, namespace: name })
+
+  return {
+    sagas,
+    client: temporal.client,
+    store,
+    starter,
+    sweep,
+    async start(type, input, { failures = {}, sagaId = randomUUID() } = {}) {
+      await temporal.client.workflow.start(type, {
+        workflowId: sagaId,
+        taskQueue: TASK_QUEUE,
+        args: [{ ...input, failures }],
+      })
+      sagas.started.push(sagaId)
+      return sagaId
+    },
+    async effects(sagaId) {
+      const rows = await query<{ service: string }>(
+        database,
+        'SELECT service FROM effect WHERE saga_id = $1 ORDER BY id',
+        [sagaId],
+      )
+      return rows.map(({ service }) => service)
+    },
+    async replay() {
+      for (const sagaId of sagas.started) {
+        const history = await temporal.client.workflow.getHandle(sagaId).fetchHistory()
+        await Worker.runReplayHistory({ workflowBundle }, history, sagaId)
+      }
+      return sagas.started.length
+    },
+    async replaceWorker(workflows) {
+      await stopWorker()
+      workflowBundle = await bundle(workflows)
+      stopWorker = await startWorker()
+    },
+    async stop() {
+      await stopWorker()
+      await api.stop()
+      await Promise.all([pool.end(), participants.end()])
+      await temporal.connection.close()
+    },
+  }
+}
+
+/** A participant whose effect is a row in table `effect`. `hooks` are called in its transaction, behind its statements. */
+export function effectService(
+  name: string,
+  hooks: {
+    invoke?: (call: { sagaId: string; input: Json }) => Promise<void> | void
+    compensate?: (call: { sagaId: string; input: Json }) => Promise<void> | void
+  } = {},
+) {
+  return {
+    name,
+    async invoke(tx, call) {
+      await tx.query('INSERT INTO effect (saga_id, service, input) VALUES ($1, $2, $3)', [
+        call.sagaId,
+        name,
+        JSON.stringify(call.input),
+      ])
+      await hooks.invoke?.(call)
+      return { by: name }
+    },
+    async compensate(tx, call) {
+      await tx.query('DELETE FROM effect WHERE saga_id = $1 AND service = $2', [call.sagaId, name])
+      await hooks.compensate?.(call)
+    },
+    async verify(tx, { sagaId }) {
+      const { rows } = await tx.query('SELECT id FROM effect WHERE saga_id = $1 AND service = $2', [sagaId, name])
+      return rows.map(({ id }) => `effect ${id}`)
+    },
+  } satisfies AnyService
+}
+
+function bundle(workflows: URL): Promise<WorkflowBundleWithSourceMap> {
+  return bundleWorkflowCode({
+    workflowsPath: fileURLToPath(workflows),
+    logger: new DefaultLogger('ERROR'),
+    // The sources name each other as they are called once they are built.
+    webpackConfigHook: (config) => ({
+      ...config,
+      resolve: { ...config.resolve, extensionAlias: { '.js': ['.ts', '.js'] } },
+    }),
+  })
+}
+
+function takenAsItComes(type: string): SagaType<Json> {
+  return {
+    type,
+    parse(request) {
+      const { failures = {}, ...input } = request as { failures?: FailuresInput }
+      return { input: input as Json, failures: completeFailures(failures) }
+    },
+    view: (input) => input as object,
+    label: () => type,
+    secrets: () => [],
+  }
+}
