@@ -82,7 +82,9 @@ export function tell({ status, steps, failedStep, error }: Saga): string {
       ? 'It was cancelled'
       : error?.type === 'DeadlineExceeded'
         ? 'Its time was up'
-        : 'It can’t go on'
+        : error?.type === 'Terminated'
+          ? 'Its run was gone'
+          : 'It can’t go on'
   switch (status) {
     case 'RUNNING': {
       const again = steps.find((step) => step.status === 'running' && step.attempts > 0)
@@ -101,7 +103,7 @@ export function tell({ status, steps, failedStep, error }: Saga): string {
     case 'PARTIALLY_COMPENSATED':
       return `${cause}. It was undone except for what a person chose to leave.`
     case 'NEEDS_ATTENTION':
-      return 'It can’t go on by itself and waits for a person. The log says what is in its way.'
+      return 'It can’t go on by itself and waits for a person. The log says what is in its way, and what to decide.'
     default:
       return ''
   }

@@ -117,12 +117,13 @@ export function endingOf(record: SagaRecord): Ending {
 
 /** The whole saga as people see it. */
 export function toView(record: SagaRecord): SagaView {
-  const { failedStep, error, endedAt } = record
+  const { sagaId, status, view: input, failedStep, error, endedAt } = record
+  const head = { sagaId, status, input }
   return {
+    ...head,
     ...fieldsOf(record.result),
-    sagaId: record.sagaId,
-    status: record.status,
-    input: record.view,
+    // Once more: a field of the result may have the same name.
+    ...head,
     ...(failedStep !== null && { failedStep }),
     ...(error && { error }),
     startedAt: record.startedAt.toISOString(),

@@ -22,7 +22,7 @@ export function SagaTrack({ saga, rows }: { saga: Pick<Saga, 'status' | 'steps' 
             status={step.status}
             facts={stepFacts(step)}
             error={step.error}
-            attempts={rows.filter((row) => row.service === step.step)}
+            attempts={rows.filter((row) => row.service === step.step && row.attempt !== null)}
             isTurn={step.step === compensations[0]?.step}
           />
         ))}
@@ -36,9 +36,12 @@ export function SagaTrack({ saga, rows }: { saga: Pick<Saga, 'status' | 'steps' 
               column={columnOf(one.step)}
               shown={shownCompensation(one)}
               status={one.status}
-              facts={compensationFacts(one)}
+              facts={compensationFacts(
+                one,
+                rows.filter((row) => row.service === `COMPENSATE_${one.step}`),
+              )}
               error={one.error}
-              attempts={rows.filter((row) => row.service === `COMPENSATE_${one.step}`)}
+              attempts={rows.filter((row) => row.service === `COMPENSATE_${one.step}` && row.attempt !== null)}
             />
           ))}
         </ol>
@@ -132,6 +135,10 @@ function stepFacts({ outcome, attempts, startedAt, endedAt, status }: SagaStep):
   ]
 }
 
-function compensationFacts({ attempts }: SagaCompensation): string[] {
-  return attempts > 0 ? [counted(attempts, 'attempt')] : []
+function compensationFacts({ attempts, actor, reason }: SagaCompensation, rows: LogRow[]): string[] {
+  return [
+    ...(attempts > 0 ? [counted(attempts, 'attempt')] : []),
+    ...(rows.some(({ status }) => status === 'verified') ? ['nothing left'] : []),
+    ...(actor ? [`${actor}: ${reason ?? ''}`] : []),
+  ]
 }
