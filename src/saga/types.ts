@@ -350,7 +350,7 @@ export interface SagaActivities {
   /** Says that a step waits for a person. */
   parkSaga(order: ParkOrder): Promise<Parking>
   /** Writes a decision down, by compare-and-set on what is stuck. Throws DecisionRefused. */
-  recordDecision(decision: Decision): Promise<{ decision: RecordedDecision; view: SagaView }>
+  recordDecision(decision: Decision & { number?: number }): Promise<{ decision: RecordedDecision; view: SagaView }>
   /** Asks the participants what is left of a rolled back saga, and writes it down. */
   verifyCompensations(): Promise<void>
   /** rollback → rolledBack, by compare-and-set. */

@@ -181,8 +181,7 @@ export function dueCompensations(steps: StepRecord[], compensations: Compensatio
     steps.filter(({ kind = 'compensatable' }) => kind === 'compensatable').map(({ step }) => step),
   )
   const known = new Set(compensations.map(({ step }) => step))
-  const isReached = ({ step, attempts, status }: StepRecord) => attempts > 0 || status !== 'pending' || known.has(step)
-  const unknown = steps.filter((step) => !isReached(step)).map(({ step }) => step)
+  const unknown = steps.map(({ step }) => step).filter((step) => !known.has(step))
   return [
     ...unknown.toReversed().map((step) => ({ step, reached: false, isStuck: false, decisions: 0 })),
     ...compensations.filter(isDue).map(({ step, status, decision }) => ({
@@ -272,12 +271,16 @@ export function refusalOf(record: SagaRecord, { step, action }: Decision): strin
 }
 
 /** The same decision once more, as after an answer that was lost: it has been taken. */
-export function repeatedDecision(record: SagaRecord, decision: Decision): RecordedDecision | undefined {
-  if (stuckOn(record, decision.step)) return undefined
+export function repeatedDecision(
+  record: SagaRecord,
+  { number: told, ...decision }: Decision & { number?: number },
+): RecordedDecision | undefined {
   const records = [...record.compensations, ...record.steps]
   const last = records.find((one) => one.step === decision.step && one.decision)?.decision
   if (!last) return undefined
   const { isTaken, number, ...known } = last
+  // Told of one that is recorded a run never takes it for a new one, also where the step is stuck again.
+  if (told === undefined ? stuckOn(record, decision.step) : told !== number) return undefined
   return canonical(known) === canonical(decision) ? { ...decision, number } : undefined
 }
 
@@ -294,12 +297,13 @@ export function afterDecision(record: SagaRecord, decision: Decision): After & {
   const changes: After['changes'] = {}
   if (record.fate === 'open') {
     const { stuckAt, ...step } = stuck as StepRecord
-    const isDone = action === 'resolve' || (stuckAt === 'code' && step.outcome === 'applied')
+    const isCode = stuckAt === 'code'
+    const isDone = action === 'resolve' || (isCode && step.outcome === 'applied')
     const status = isDone ? 'succeeded' : 'running'
+    // What a person has said of the code is not said of the step.
+    const said = { ...taken, status, ...(isCode && { stuckAt }) } as const
     const after: StepRecord =
-      action === 'resolve'
-        ? { ...withoutError(step), ...taken, status, outcome: 'applied' }
-        : { ...step, ...taken, status }
+      action === 'resolve' ? { ...withoutError(step), ...said, outcome: 'applied' } : { ...step, ...said }
     changes.steps = replaced(record.steps, stuck as StepRecord, after)
   } else {
     const status = ({ retry: 'pending', resolve: 'resolved', skip: 'skipped' } as const)[action]

@@ -65,7 +65,7 @@ export class SagaStarter {
   }
 
   /** Tells the saga's run of a decision that stands in its row. */
-  async decide(sagaId: string, { number, ...decision }: RecordedDecision): Promise<void> {
+  async decide(sagaId: string, decision: RecordedDecision): Promise<void> {
     try {
       await this.#soon(() => this.client.workflow.getHandle(sagaId).executeUpdate('decide', { args: [decision] }))
     } catch (error) {

@@ -372,12 +372,15 @@ export class SagaStore {
    * Writes a person's decision down, by compare-and-set on what is stuck: of two at once one wins. The same one again, as
    * after a lost answer, is taken as the first. `refused` says why it can't be.
    */
-  async decide(sagaId: string, decision: Decision): Promise<DecisionAnswer> {
+  async decide(sagaId: string, decision: Decision & { number?: number }): Promise<DecisionAnswer> {
     if (!(await this.get(sagaId))) return { kind: 'unknown' }
     return this.#change(sagaId, async (record, save) => {
       const repeated = repeatedDecision(record, decision)
       if (repeated) return { kind: 'recorded', decision: repeated, record }
-      const refused = refusalOf(record, decision)
+      const refused =
+        decision.number === undefined
+          ? refusalOf(record, decision)
+          : 'A later decision has taken the place of this one.'
       if (refused !== undefined) return { kind: 'refused', why: refused }
       const spoken = { ...decision, reason: redacted(decision.reason, this.secretsOf(record)) }
       const { changes, entries, recorded } = afterDecision(record, spoken)

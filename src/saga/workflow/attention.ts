@@ -22,7 +22,7 @@ export const stateQuery = defineQuery<SagaView | null>('state')
 /** What a rollback would do now. */
 export const planQuery = defineQuery<Plan>('plan')
 /** A person's word on what is stuck. Answers with the saga once the decision is in PostgreSQL. */
-export const decideUpdate = defineUpdate<SagaView, [Decision]>('decide')
+export const decideUpdate = defineUpdate<SagaView, [Decision & { number?: number }]>('decide')
 
 const sagaStatus = defineSearchAttributeKey('SagaStatus', 'KEYWORD')
 
@@ -39,7 +39,10 @@ export class SagaEnded extends Error {
 /** What a run has to do with people: it answers their questions, and where it can't go on it waits for their word. */
 export class Attention {
   readonly #awaited = new Set<string>()
+  /** Heard of, by step. */
   readonly #decisions = new Map<string, RecordedDecision>()
+  /** Acted on, by step. */
+  readonly #known = new Map<string, number>()
   #isShown = false
 
   constructor(
@@ -57,35 +60,41 @@ export class Attention {
     })
   }
 
+  /** Decisions on a step that an earlier run has acted on, or that are in its row. */
+  know(step: string, decisions: number): void {
+    this.#known.set(step, decisions)
+  }
+
+  /** How many decisions on a step this run knows of. */
+  known(step: string): number {
+    return this.#known.get(step) ?? 0
+  }
+
   /**
    * Parks the saga until a person has decided on what is stuck. Where the run's history has grown long meanwhile it goes on
    * in a new run, which the saga's row leads back here. Throws SagaEnded.
    */
-  async wait(order: ParkOrder): Promise<RecordedDecision> {
+  async wait(order: Omit<ParkOrder, 'decisions'>): Promise<RecordedDecision> {
     const { step } = order
     // Before the row says so: somebody may read it there, and decide at once.
     this.#awaited.add(step)
-    const parked = await CancellationScope.nonCancellable(() => store.parkSaga(order))
-    if (parked.go === 'ended') throw new SagaEnded(parked.ending)
-    this.state.see(parked.view)
-    if (parked.go === 'on') return parked.decision
-    if (parked.hasSagaStatus) this.#show()
-    const decision = await CancellationScope.nonCancellable(() => this.#decided(step, order.decisions))
+    const decision = await CancellationScope.nonCancellable(() => this.#parked(order))
     this.#awaited.delete(step)
+    this.know(step, decision.number)
     if (this.#isShown) this.#show()
     return decision
   }
 
-  /** Whether every decision that has reached this run is answered. Awaited before it closes. */
-  async settle(): Promise<void> {
-    if (this.#isShown) this.#show()
-    if (!allHandlersFinished()) await condition(allHandlersFinished)
-  }
-
-  async #decided(step: string, known: number): Promise<RecordedDecision> {
+  async #parked(order: Omit<ParkOrder, 'decisions'>): Promise<RecordedDecision> {
+    const { step } = order
+    const parked = await store.parkSaga({ ...order, decisions: this.known(step) })
+    if (parked.go === 'ended') throw new SagaEnded(parked.ending)
+    this.state.see(parked.view)
+    if (parked.go === 'on') return parked.decision
+    if (parked.hasSagaStatus) this.#show()
     const next = () => {
       const decision = this.#decisions.get(step)
-      return decision && decision.number > known ? decision : undefined
+      return decision && decision.number > this.known(step) ? decision : undefined
     }
     const isLong = () => {
       const { historyLength, continueAsNewSuggested } = workflowInfo()
@@ -95,12 +104,19 @@ export class Attention {
     return next() ?? this.again()
   }
 
+  /** Answers every decision that has reached this run. Awaited before it closes. */
+  async end(): Promise<void> {
+    if (this.#isShown) this.#show()
+    await condition(allHandlersFinished)
+  }
+
   /** Synchronous, before the update is accepted: what is refused here leaves no trace. */
-  #check(decision: unknown): asserts decision is Decision {
+  #check(decision: unknown): void {
     checkDecision(decision)
     const { view } = this.state
     const known = this.#decisions.get(decision.step)
-    const isRepeated = known?.action === decision.action && known.actor === decision.actor
+    const isRepeated =
+      decision.number !== undefined || (known?.action === decision.action && known.actor === decision.actor)
     const isStuck = [...(view?.steps ?? []), ...(view?.compensations ?? [])].some(
       ({ step, status }) => step === decision.step && status === 'stuck',
     )
@@ -112,7 +128,7 @@ export class Attention {
     }
   }
 
-  async #take(decision: Decision): Promise<SagaView> {
+  async #take(decision: Decision & { number?: number }): Promise<SagaView> {
     try {
       const recorded = await store.recordDecision(decision)
       this.#decisions.set(decision.step, recorded.decision)

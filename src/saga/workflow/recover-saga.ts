@@ -12,10 +12,11 @@ import { makeRun, withAttention } from './run-saga.js'
  */
 export function recoverSaga(loss?: Loss): Promise<Json> {
   // Behind the opening, which knows the saga's type.
-  let again = (): Promise<never> => makeContinueAsNewFunc<typeof recoverSaga>()(loss)
+  let next = (): Promise<never> => makeContinueAsNewFunc<typeof recoverSaga>()(loss)
   return withAttention(
-    () => again(),
-    async (state, attention) => {
+    () => next(),
+    async (around) => {
+      const { state } = around
       const recovery = await store.openRecovery({
         firstRunId: workflowInfo().firstExecutionRunId,
         ...(loss && { loss }),
@@ -23,10 +24,10 @@ export function recoverSaga(loss?: Loss): Promise<Json> {
       state.see(recovery.view)
       if (recovery.go === 'ended') return recovery.ending
       const { type, request, steps, settings, cause, isClaimed, pastPivot } = recovery
-      again = () => makeContinueAsNewFunc({ workflowType: type })(request)
-      if (pastPivot) return again()
+      next = () => makeContinueAsNewFunc({ workflowType: type })(request)
+      if (pastPivot) return around.again()
       state.follow(steps)
-      const run = makeRun(steps, { settings }, { state, attention, again })
+      const run = makeRun(steps, { settings }, around)
       return rollBack(run, { cause, reached: [], isDecided: isClaimed, settings, state })
     },
   )

@@ -48,14 +48,14 @@ export function rollBack(run: Run, { cause, reached, isDecided, settings, state 
 }
 
 /** One attempt to settle a step that no run is known to have reached. */
-async function isSettled({ caller, steps }: Run, { step, decisions }: DueCompensation): Promise<boolean> {
+async function isSettled({ caller, attention, steps }: Run, { step }: DueCompensation): Promise<boolean> {
   const service = steps[step]?.service ?? step
   const order = {
     step,
     service,
     op: 'compensate' as const,
     budget: compensatePolicy.attempts,
-    decisions,
+    decisions: attention.known(step),
     reached: false,
   }
   try {
@@ -71,7 +71,8 @@ async function isSettled({ caller, steps }: Run, { step, decisions }: DueCompens
 async function compensate({ caller, attention, steps }: Run, due: DueCompensation): Promise<void> {
   const { step, reached } = due
   const service = steps[step]?.service ?? step
-  let { isStuck, decisions, input } = due
+  let { isStuck, input } = due
+  attention.know(step, due.decisions)
   for (;;) {
     let error: SagaError | null = null
     if (!isStuck) {
@@ -81,7 +82,7 @@ async function compensate({ caller, attention, steps }: Run, due: DueCompensatio
           service,
           op: 'compensate' as const,
           budget: compensatePolicy.attempts,
-          decisions,
+          decisions: attention.known(step),
           reached,
         }
         await caller.compensate({ ...order, ...(input !== undefined && { input }) }, compensatePolicy)
@@ -90,10 +91,9 @@ async function compensate({ caller, attention, steps }: Run, due: DueCompensatio
         error = toSagaError(failure)
       }
     }
-    const decision = await attention.wait({ step, at: 'compensate', error, decisions })
+    const decision = await attention.wait({ step, at: 'compensate', error })
     if (decision.action !== 'retry') return
     isStuck = false
-    decisions = decision.number
     input = decision.input ?? input
   }
 }

@@ -34,17 +34,28 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
   saga: SagaDefinition<Steps, Input, Result>,
   input: Input,
 ): Promise<Result> {
-  const again = () => continueAsNew(input)
-  const result = await withAttention(again, async (state, attention, workflowScope) => {
+  const next = () => continueAsNew(input)
+  const result = await withAttention(next, async (around) => {
+    const { state } = around
     const opening = await open(saga, input)
     state.see(opening.view)
     if (opening.go === 'ended') return opening.ending
-    const run = makeRun(saga.steps, opening, { state, attention, again })
-    if (opening.go === 'forward') return goForward(saga.body, run, opening, { state, workflowScope })
+    const run = makeRun(saga.steps, opening, around)
+    if (opening.go === 'forward') return goForward(saga.body, run, opening, around)
     state.follow(saga.steps)
     return rollBack(run, { ...opening, reached: [], isDecided: opening.isClaimed, state })
   })
   return result as Result
+}
+
+/** What a run works in. */
+interface Around {
+  state: SagaState
+  attention: Attention
+  /** Begins the saga anew, in a next run. */
+  again: () => Promise<never>
+  /** What a cancel of the workflow cancels. */
+  workflowScope: CancellationScope
 }
 
 /**
@@ -52,21 +63,25 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
  * where it listens, and it closes as the saga has ended.
  */
 export async function withAttention(
-  again: () => Promise<never>,
-  work: (state: SagaState, attention: Attention, workflowScope: CancellationScope) => Promise<Ending>,
+  next: () => Promise<never>,
+  work: (around: Around) => Promise<Ending>,
 ): Promise<Json> {
   const workflowScope = CancellationScope.current()
   const state = new SagaState()
+  const again = async () => {
+    await attention.end()
+    return next()
+  }
   const attention = new Attention(state, again)
   attention.listen()
   let ending: Ending
   try {
-    ending = await CancellationScope.nonCancellable(() => work(state, attention, workflowScope))
+    ending = await CancellationScope.nonCancellable(() => work({ state, attention, again, workflowScope }))
   } catch (error) {
     if (!(error instanceof SagaEnded)) throw toClosing(error)
     ending = error.ending
   }
-  await attention.settle()
+  await attention.end()
   if (ending.fate === 'completed') return ending.result
   // Canceled in Temporal only where this very run was cancelled; that closing carries no details.
   const { error } = ending.cause
@@ -88,9 +103,10 @@ function toClosing(error: unknown): unknown {
 export function makeRun(
   steps: StepDeclarations,
   { settings, decided = [] }: { settings: RunSettings; decided?: DecidedStep[] },
-  { state, attention, again }: { state: SagaState; attention: Attention; again: () => Promise<never> },
+  { state, attention, again }: Around,
 ): Run {
   const caller = new Caller(settings, (changed) => state.change(changed))
+  for (const { step, decisions } of decided) attention.know(step, decisions)
   return { steps, caller, attention, again, decided: new Map(decided.map((one) => [one.step, one])) }
 }
 
@@ -103,16 +119,17 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
   body: SagaBody<Steps, Input, Result>,
   run: Run,
   opening: Opening & { go: 'forward' },
-  { state, workflowScope }: { state: SagaState; workflowScope: CancellationScope },
+  { state, workflowScope }: Around,
 ): Promise<Ending> {
-  const bug = opening.decided.find(({ at, isStuck }) => at === 'code' && isStuck)
-  if (bug) {
-    const decision = await run.attention.wait({ ...bug, error: null })
-    if (decision.action === 'resolve') {
+  const code = opening.decided.find(({ at }) => at === 'code')
+  if (code) {
+    const isResolved = code.isStuck
+      ? (await run.attention.wait({ step: code.step, at: 'code', error: null })).action === 'resolve'
+      : code.isResolved
+    if (isResolved) {
       const claim = await complete(null, state)
-      return claim.go === 'ended'
-        ? claim.ending
-        : rollBack(run, { ...claim, ...opening, reached: [], isDecided: true, state })
+      // Past the point of no return nobody else can have claimed a rollback.
+      if (claim.go === 'ended') return claim.ending
     }
   }
 
@@ -132,7 +149,8 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
 
   if (end.kind === 'bug') {
     // In a new run: the code is put right meanwhile, and need not agree with what this run has recorded.
-    await store.parkSaga({ step: end.step, at: 'code', error: end.error, decisions: bug?.decisions ?? 0 })
+    const decisions = run.attention.known(end.step)
+    await store.parkSaga({ step: end.step, at: 'code', error: end.error, decisions })
     return run.again()
   }
   let stopped = end.kind === 'stopped' ? end.cause : undefined

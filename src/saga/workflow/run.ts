@@ -26,19 +26,20 @@ export function settlePivot(
   { reached, cause }: { reached: boolean; cause: () => RollbackCause },
 ): Promise<SettleVerdict> {
   return CancellationScope.nonCancellable(async () => {
-    let { isStuck = false, decisions = 0 } = decided.get(step) ?? {}
+    let { isStuck = false } = decided.get(step) ?? {}
     const service = steps[step]?.service ?? step
     for (;;) {
       let error: SagaError | null = null
       if (!isStuck) {
         try {
           const budget = compensatePolicy.attempts
+          const decisions = attention.known(step)
           return await caller.settle({ step, service, op: 'settle', budget, decisions, reached }, compensatePolicy)
         } catch (failure) {
           error = toSagaError(failure)
         }
       }
-      decisions = (await attention.wait({ step, at: 'settle', error, decisions, cause: cause() })).number
+      await attention.wait({ step, at: 'settle', error, cause: cause() })
       isStuck = false
     }
   })

@@ -1,7 +1,7 @@
 import { defaultPayloadConverter } from '@temporalio/common'
 import { CancellationScope, CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
 import { outcomeUnknown, toSagaError } from '../errors.js'
-import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
+import type { DecidedStep, InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from './calls.js'
 import { CompensationStack, pivotOf } from './compensation-stack.js'
@@ -130,7 +130,7 @@ export class WayForward {
   }
 
   async #callOnce(step: string, input: Json): Promise<Json> {
-    const order = { ...this.#order(step, input), budget: invokePolicy.attempts, decisions: 0 }
+    const order = { ...this.#order(step, input), budget: invokePolicy.attempts }
     return (await this.run.caller.invoke(order, invokePolicy)).result
   }
 
@@ -168,31 +168,35 @@ export class WayForward {
 
   /** Behind the pivot: tried for as long as the saga has time, then again whenever a person says so. */
   async #callUntilDone(step: string, given: Json): Promise<Json | undefined> {
-    const decided = this.run.decided.get(step)
+    const decided = this.#decided(step)
     if (decided?.isResolved) return undefined
-    let { isStuck = false, decisions = 0, input = given } = decided ?? {}
+    let { isStuck = false, input = given } = decided ?? {}
     for (;;) {
       let error: SagaError | null = null
       if (!isStuck) {
         try {
           const withinMs = Math.max(LEAST_RETRIABLE_MS, this.deadlineAt - Date.now())
-          const order = { ...this.#order(step, input), budget: null, decisions }
+          const order = { ...this.#order(step, input), budget: null }
           return (await this.run.caller.invoke(order, retriablePolicy, { withinMs })).result
         } catch (failure) {
           error = toSagaError(failure)
         }
       }
-      const decision = await this.run.attention.wait({ step, at: 'invoke', error, decisions })
+      const decision = await this.run.attention.wait({ step, at: 'invoke', error })
       if (decision.action === 'resolve') return undefined
       isStuck = false
-      decisions = decision.number
       input = decision.input ?? input
     }
   }
 
-  #order(step: string, input: Json): Pick<InvokeOrder, 'step' | 'service' | 'op' | 'kind' | 'input'> {
+  #decided(step: string): DecidedStep | undefined {
+    const decided = this.run.decided.get(step)
+    return decided?.at === 'invoke' ? decided : undefined
+  }
+
+  #order(step: string, input: Json): Omit<InvokeOrder, 'budget' | 'timeoutMs'> {
     const { service, kind } = this.run.steps[step] ?? { service: step, kind: 'compensatable' as const }
-    return { step, service, op: 'invoke', kind, input }
+    return { step, service, op: 'invoke', kind, input, decisions: this.run.attention.known(step) }
   }
 }
 
