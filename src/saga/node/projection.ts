@@ -14,6 +14,7 @@ import type {
   ParkOrder,
   RecordedDecision,
   RollbackCause,
+  RollbackOrder,
   SagaError,
 } from '../types.js'
 import {
@@ -49,10 +50,27 @@ export interface LogEntry {
 }
 
 /** What is to be written: nothing where there is no entry. */
-interface After {
-  changes: Partial<Pick<SagaRecord, 'steps' | 'compensations' | 'status' | 'stopping' | 'decidedAt'>>
+export interface After {
+  changes: Changes
   entries: LogEntry[]
 }
+
+type Changes = Partial<
+  Pick<
+    SagaRecord,
+    | 'fate'
+    | 'status'
+    | 'input'
+    | 'stopping'
+    | 'steps'
+    | 'compensations'
+    | 'result'
+    | 'failedStep'
+    | 'error'
+    | 'endedAt'
+    | 'decidedAt'
+  >
+>
 
 const LATE = '(came after the step was settled; changes nothing)'
 
@@ -158,11 +176,99 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
   }
 }
 
+/** An open saga that has done all it had to. */
+export function afterCompletion(record: SagaRecord, result: Json): After & { endedAt: Date } {
+  const byHand = record.steps.filter(({ decision }) => decision?.action === 'resolve').map(({ step }) => step)
+  const message = byHand.length > 0 ? `all steps applied (${byHand.join(', ')} by hand)` : 'all steps applied'
+  const endedAt = new Date()
+  return {
+    changes: { fate: 'completed', status: 'COMPLETED', result, ...erased(record), endedAt },
+    entries: [{ service: 'SAGA', status: 'completed', message }],
+    endedAt,
+  }
+}
+
+/** An open saga that begins to roll back: what this run has reached, or a lost one, is to be compensated. */
+export function afterClaim(record: SagaRecord, { cause: { failedStep, error }, reached }: RollbackOrder): After {
+  const canBeCompensated = (step: string) => record.steps.some((one) => one.step === step && one.kind !== 'retriable')
+  // A lost run may have reached steps that this one has not; they come first, for they were reached later.
+  const lost = record.steps.filter(({ step, attempts }) => attempts > 0 && !reached.includes(step))
+  const known = [...lost.map(({ step }) => step).toReversed(), ...reached].filter(canBeCompensated)
+  const compensations = known.map(
+    (step): CompensationRecord =>
+      record.compensations.find((one) => one.step === step) ?? { step, status: 'pending', attempts: 0 },
+  )
+  const message = failedStep ? `step ${failedStep} failed for good: ${error.type}: ${error.message}` : error.message
+  return {
+    changes: {
+      fate: 'rollback',
+      status: 'COMPENSATING',
+      failedStep,
+      error,
+      steps: record.steps.map((step) => settled(step, { failedStep, error, reached: known })),
+      compensations,
+    },
+    entries: [{ service: 'ROLLBACK', status: 'triggered', message }],
+  }
+}
+
+/** A saga of which nothing is left to compensate. */
+export function afterRollback(record: SagaRecord): After {
+  const words = record.compensations.map(({ step, status }) => `${step}: ${compensationWords[status] ?? status}`)
+  const isPartial = record.compensations.some(({ status }) => status === 'skipped')
+  return {
+    changes: {
+      fate: 'rolledBack',
+      status: isPartial ? 'PARTIALLY_COMPENSATED' : 'COMPENSATED',
+      ...erased(record),
+      endedAt: new Date(),
+    },
+    entries: [
+      {
+        service: 'SAGA',
+        status: 'compensated',
+        message: `${isPartial ? 'in part: ' : ''}${words.join(', ') || 'nothing had been done'}`,
+      },
+    ],
+  }
+}
+
+const compensationWords: Partial<Record<CompensationRecord['status'], string>> = {
+  done: 'undone',
+  empty: 'nothing to undo',
+  resolved: 'done by hand',
+  skipped: 'left as it is',
+}
+
+/** What an ended saga does not keep: its input, and what people have put in its place. */
+function erased({ steps, compensations }: SagaRecord): Changes {
+  const erase = <T extends StepRecord | CompensationRecord>(one: T): T => {
+    if (!one.decision) return one
+    const { input, ...decision } = one.decision
+    return { ...one, decision: { ...decision, isTaken: true } }
+  }
+  return {
+    input: null,
+    stopping: null,
+    decidedAt: null,
+    steps: steps.map(erase),
+    compensations: compensations.map(erase),
+  }
+}
+
+/** Attempts of this step and operation that have ended since the last decision or recovery. */
+export function endedAttempts(
+  { steps, compensations }: Pick<SagaRecord, 'steps' | 'compensations'>,
+  { step, op }: Pick<AttemptOrder, 'step' | 'op'>,
+): number {
+  const records: (StepRecord | CompensationRecord)[] = op === 'invoke' ? steps : compensations
+  const known = records.find((record) => record.step === step)
+  // One that has succeeded is asked again only by a repeated run, and the barrier has its answer.
+  return known && !['succeeded', 'done', 'empty'].includes(known.status) ? known.attempts - (known.spent ?? 0) : 0
+}
+
 /** A step as it stands when the rollback begins: what was reached and did not succeed has failed, and may have had an effect. */
-export function settled(
-  step: StepRecord,
-  { failedStep, error, reached }: RollbackCause & { reached: string[] },
-): StepRecord {
+function settled(step: StepRecord, { failedStep, error, reached }: RollbackCause & { reached: string[] }): StepRecord {
   if (step.step === failedStep)
     return { ...step, status: 'failed', outcome: step.outcome ?? 'unknown', error: step.error ?? error }
   if (
@@ -222,7 +328,7 @@ export function afterParking(record: SagaRecord, { step: name, at, error, cause 
     status: 'stuck',
     message: stuckMessage(record, { step: name, at, error: shown, attempts: before.attempts - (before.spent ?? 0) }),
   }
-  const changes: After['changes'] = isForward
+  const changes: Changes = isForward
     ? { steps: replaced(record.steps, step, { ...step, status: 'stuck', stuckAt: at, error: shown }) }
     : {
         compensations: compensation
@@ -294,7 +400,7 @@ export function afterDecision(record: SagaRecord, decision: Decision): After & {
   const words = `${action} by ${actor}: ${reason}${decision.input === undefined ? '' : ' (with corrected input)'}`
   const service = record.fate === 'open' ? name : `COMPENSATE_${name}`
   const entries: LogEntry[] = [{ service, status: 'decision', message: words }]
-  const changes: After['changes'] = {}
+  const changes: Changes = {}
   if (record.fate === 'open') {
     const { stuckAt, ...step } = stuck as StepRecord
     const isCode = stuckAt === 'code'
@@ -323,7 +429,7 @@ export function afterDecision(record: SagaRecord, decision: Decision): After & {
 }
 
 /** A saga whose run is gone, as its next one takes it up: what was stuck is tried again, with a budget of its own. */
-export function afterRecovery({ fate, steps, compensations }: SagaRecord): After['changes'] {
+export function afterRecovery({ fate, steps, compensations }: SagaRecord): Changes {
   const anew = <T extends StepRecord | CompensationRecord>(one: T): T => ({ ...one, spent: one.attempts })
   return {
     status: fate === 'open' ? 'RUNNING' : 'COMPENSATING',
@@ -420,7 +526,7 @@ function passed(one: CompensationRecord): CompensationRecord {
 }
 
 /** `decidedAt` is there as long as a decision is that no run has acted on. */
-function withDecidedAt(record: SagaRecord, changes: After['changes']): After['changes'] {
+function withDecidedAt(record: SagaRecord, changes: Changes): Changes {
   if (!record.decidedAt) return changes
   const { steps, compensations } = { ...record, ...changes }
   const isOpen = [...steps, ...compensations].some(({ decision }) => decision && !decision.isTaken)

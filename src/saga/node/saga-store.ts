@@ -27,16 +27,19 @@ import type {
 import { canonical } from './canonical.js'
 import {
   afterAttempt,
+  afterClaim,
+  afterCompletion,
   afterDecision,
   afterParking,
   afterRecovery,
+  afterRollback,
   afterVerification,
   decidedSteps,
   dueCompensations,
+  endedAttempts,
   isDoubtful,
   refusalOf,
   repeatedDecision,
-  settled,
   type AttemptEnd,
   type Findings,
   type LogEntry,
@@ -51,7 +54,6 @@ import {
   recordColumns,
   toView,
   type CancelRequest,
-  type CompensationRecord,
   type SagaRecord,
   type StepRecord,
 } from './saga-record.js'
@@ -265,14 +267,11 @@ export class SagaStore {
     )
     const row = rows[0]
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
-    const records: (StepRecord | CompensationRecord)[] = op === 'invoke' ? row.steps : row.compensations
-    const known = records.find((record) => record.step === step)
     const own: Failures | null = row.failures
     return {
       fate: row.fate,
       isCancelled: row.cancel !== null,
-      // One that has succeeded is asked again only by a repeated run, and the barrier has its answer.
-      ended: known && !['succeeded', 'done', 'empty'].includes(known.status) ? known.attempts - (known.spent ?? 0) : 0,
+      ended: endedAttempts(row, { step, op }),
       injection: {
         scope: own ? `saga ${sagaId}` : `all ${row.generation}`,
         failures: (own ?? row.allFailures)[step] ?? [],
@@ -304,12 +303,8 @@ export class SagaStore {
       }
       if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
       if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
-      const byHand = record.steps.filter(({ decision }) => decision?.action === 'resolve').map(({ step }) => step)
-      const message = byHand.length > 0 ? `all steps applied (${byHand.join(', ')} by hand)` : 'all steps applied'
-      const endedAt = new Date()
-      await save({ fate: 'completed', status: 'COMPLETED', result, ...erased(record), endedAt }, [
-        { service: 'SAGA', status: 'completed', message },
-      ])
+      const { changes, entries, endedAt } = afterCompletion(record, result)
+      await save(changes, entries)
       return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
     })
   }
@@ -324,31 +319,9 @@ export class SagaStore {
         return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
       }
       if (record.fate === 'rollback') return claimed(await save({ claims }, []))
-      const { failedStep, error } = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
-      const canBeCompensated = (step: string) =>
-        record.steps.some((one) => one.step === step && one.kind !== 'retriable')
-      // A lost run may have reached steps that this one has not; they come first, for they were reached later.
-      const lost = record.steps.filter(({ step, attempts }) => attempts > 0 && !reached.includes(step))
-      const known = [...lost.map(({ step }) => step).toReversed(), ...reached].filter(canBeCompensated)
-      const compensations = known.map(
-        (step): CompensationRecord =>
-          record.compensations.find((one) => one.step === step) ?? { step, status: 'pending', attempts: 0 },
-      )
-      const message = failedStep ? `step ${failedStep} failed for good: ${error.type}: ${error.message}` : error.message
-      return claimed(
-        await save(
-          {
-            fate: 'rollback',
-            status: 'COMPENSATING',
-            claims,
-            failedStep,
-            error,
-            steps: record.steps.map((step) => settled(step, { failedStep, error, reached: known })),
-            compensations,
-          },
-          [{ service: 'ROLLBACK', status: 'triggered', message }],
-        ),
-      )
+      const spoken = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
+      const { changes, entries } = afterClaim(record, { cause: spoken, reached })
+      return claimed(await save({ ...changes, claims }, entries))
     })
   }
 
@@ -404,24 +377,8 @@ export class SagaStore {
       const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
       if (due.length > 0) return { go: 'on', due, view: toView(record) }
       if (!verified && isDoubtful(record)) return { go: 'verify' }
-      const words = record.compensations.map(({ step, status }) => `${step}: ${compensationWords[status] ?? status}`)
-      const isPartial = record.compensations.some(({ status }) => status === 'skipped')
-      const closed = await save(
-        {
-          fate: 'rolledBack',
-          status: isPartial ? 'PARTIALLY_COMPENSATED' : 'COMPENSATED',
-          ...erased(record),
-          endedAt: new Date(),
-        },
-        [
-          {
-            service: 'SAGA',
-            status: 'compensated',
-            message: `${isPartial ? 'in part: ' : ''}${words.join(', ') || 'nothing had been done'}`,
-          },
-        ],
-      )
-      return ended(closed)
+      const { changes, entries } = afterRollback(record)
+      return ended(await save(changes, entries))
     })
   }
 
@@ -586,32 +543,9 @@ function ended(record: SagaRecord): { go: 'ended'; ending: Ending; view: SagaVie
   return { go: 'ended', ending: endingOf(record), view: toView(record) }
 }
 
-/** What an ended saga does not keep: its input, and what people have put in its place. */
-function erased({ steps, compensations }: SagaRecord): Changes {
-  const erase = <T extends StepRecord | CompensationRecord>(one: T): T => {
-    if (!one.decision) return one
-    const { input, ...decision } = one.decision
-    return { ...one, decision: { ...decision, isTaken: true } }
-  }
-  return {
-    input: null,
-    stopping: null,
-    decidedAt: null,
-    steps: steps.map(erase),
-    compensations: compensations.map(erase),
-  }
-}
-
 /** What starts the saga again, as it was started. */
 export function requestOf({ input, failures }: SagaRecord): Json {
   return failures ? { ...(input as object), failures: failures as unknown as Json } : input
-}
-
-const compensationWords: Partial<Record<CompensationRecord['status'], string>> = {
-  done: 'undone',
-  empty: 'nothing to undo',
-  resolved: 'done by hand',
-  skipped: 'left as it is',
 }
 
 function pendingSteps(steps: StepDeclarations): StepRecord[] {
