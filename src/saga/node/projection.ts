@@ -124,14 +124,18 @@ function afterSettledApplied(
   { entryId, order, startedAt, end }: AttemptEnd,
 ): After & { changed: Changed } {
   const before = stepOf(record, order.step)
-  const step: StepRecord = {
-    ...takenBy(withoutError(before), order),
-    status: 'succeeded',
-    outcome: 'applied',
-    startedAt: before.startedAt ?? startedAt.toISOString(),
-    endedAt: new Date().toISOString(),
-  }
-  const message = 'message' in end ? end.message : ''
+  const late = record.fate !== 'open' || before.status === 'succeeded' || isOvertaken(before, order)
+  const step: StepRecord = late
+    ? before
+    : {
+        ...takenBy(withoutError(before), order),
+        status: 'succeeded',
+        outcome: 'applied',
+        startedAt: before.startedAt ?? startedAt.toISOString(),
+        endedAt: new Date().toISOString(),
+      }
+  const said = 'message' in end ? end.message : ''
+  const message = late ? `${said} ${LATE}` : said
   return {
     changes: withDecidedAt(record, { steps: replaced(record.steps, before, step) }),
     entries: [{ service: order.step, status: 'success', message, entryId }],
