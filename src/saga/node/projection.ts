@@ -169,7 +169,7 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
     entryId,
   }
   // It had an effect to undo, though no attempt of it left a row: its process was killed.
-  const isUndone = stepBefore.status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
+  const isUndone = !late && stepBefore.status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
   const step = isUndone ? doubted(stepBefore) : stepBefore
   const others = late ? record.compensations : record.compensations.map(passed)
   const compensations = before ? others.map((one) => (one.step === order.step ? after : one)) : [...others, after]
