@@ -196,7 +196,10 @@ export function afterCompletion(record: SagaRecord, result: Json): After & { end
 export function afterClaim(record: SagaRecord, { cause: { failedStep, error }, reached }: RollbackOrder): After {
   const canBeCompensated = (step: string) => record.steps.some((one) => one.step === step && one.kind !== 'retriable')
   // A lost run may have reached steps that this one has not; they come first, for they were reached later.
-  const lost = record.steps.filter(({ step, attempts }) => attempts > 0 && !reached.includes(step))
+  const isKnown = (step: string) => record.compensations.some((one) => one.step === step)
+  const lost = record.steps.filter(
+    ({ step, attempts }) => (attempts > 0 || isKnown(step)) && !reached.includes(step),
+  )
   const known = [...lost.map(({ step }) => step).toReversed(), ...reached].filter(canBeCompensated)
   const compensations = known.map(
     (step): CompensationRecord =>
