@@ -304,7 +304,8 @@ export function dueCompensations(steps: StepRecord[], compensations: Compensatio
       decisions: decision?.number ?? 0,
       ...(decision?.input !== undefined && { input: decision.input }),
     })),
-  ].filter(({ step }) => canBeUndone.has(step))
+    // A pivot too waits for a person: one that never happened, and of which something was found.
+  ].filter(({ step, isStuck }) => canBeUndone.has(step) || isStuck)
 }
 
 /** What people have decided, or are to decide, of the steps on the way forward. */
