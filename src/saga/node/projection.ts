@@ -419,6 +419,12 @@ export function afterDecision(record: SagaRecord, decision: Decision): After & {
     const after: StepRecord =
       action === 'resolve' ? { ...withoutError(step), ...said, outcome: 'applied' } : { ...step, ...said }
     changes.steps = replaced(record.steps, stuck as StepRecord, after)
+    // The attempts to settle a pivot are counted with its compensation.
+    if (stuckAt === 'settle') {
+      changes.compensations = record.compensations.map((one) =>
+        one.step === name ? { ...one, spent: one.attempts } : one,
+      )
+    }
   } else {
     const status = ({ retry: 'pending', resolve: 'resolved', skip: 'skipped' } as const)[action]
     const after = { ...(stuck as CompensationRecord), ...taken, status, actor, reason }
