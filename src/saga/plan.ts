@@ -3,20 +3,25 @@ import type { Json, Plan, SagaView, StepDeclarations } from './types.js'
 /**
  * What a rollback would do now: the compensations that are left, or, while the saga goes forward, those of the steps that
  * were reached, newest first. Empty once the saga has ended or its pivot is applied. `inputs` is what each step was given,
- * secrets masked; `reached`, newest first, is better known to the run than to its row.
+ * secrets masked; `reached`, newest first, is what the run knows better than its row.
  */
 export function planOf(
   { status, steps, compensations }: Pick<SagaView, 'status' | 'steps' | 'compensations'>,
   declared: StepDeclarations,
   inputs: Record<string, Json | undefined>,
-  reached: string[] = reachedOf(steps),
+  reached: string[] = [],
 ): Plan {
-  const isPast = steps.some(({ step, status }) => declared[step]?.kind === 'pivot' && status === 'succeeded')
+  const isPast = steps.some(
+    ({ step, status, outcome }) =>
+      declared[step]?.kind === 'pivot' && (status === 'succeeded' || outcome === 'applied'),
+  )
   const isOver = status === 'COMPLETED' || status === 'COMPENSATED' || status === 'PARTIALLY_COMPENSATED'
   if (isPast || isOver) return { steps: [] }
   const isRollingBack = status === 'COMPENSATING' || compensations.some((one) => one.status === 'stuck')
   const settled = new Set(compensations.filter((one) => !isDue(one)).map(({ step }) => step))
-  const order = isRollingBack ? compensations.filter(isDue).map(({ step }) => step) : reached
+  // As the claim has it: what a lost run has reached and this one has not comes first.
+  const lost = reachedOf(steps).filter((step) => !reached.includes(step))
+  const order = isRollingBack ? compensations.filter(isDue).map(({ step }) => step) : [...lost, ...reached]
   return {
     steps: order
       .filter((step) => declared[step]?.kind === 'compensatable' && !settled.has(step))
