@@ -170,7 +170,8 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
   }
   // It had an effect to undo, though no attempt of it left a row: its process was killed.
   const isUndone = !late && stepBefore.status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
-  const step = isUndone ? doubted(stepBefore) : stepBefore
+  const decided = order.op === 'settle' ? takenBy(stepBefore, order) : stepBefore
+  const step = isUndone ? doubted(decided) : decided
   const others = late ? record.compensations : record.compensations.map(passed)
   const compensations = before ? others.map((one) => (one.step === order.step ? after : one)) : [...others, after]
   return {
@@ -444,7 +445,11 @@ export function afterDecision(record: SagaRecord, decision: Decision): After & {
 
 /** A saga whose run is gone, as its next one takes it up: what was stuck is tried again, with a budget of its own. */
 export function afterRecovery({ fate, steps, compensations }: SagaRecord): Changes {
-  const anew = <T extends StepRecord | CompensationRecord>(one: T): T => ({ ...one, spent: one.attempts })
+  const anew = <T extends StepRecord | CompensationRecord>(one: T): T => ({
+    ...one,
+    spent: one.attempts,
+    ...(one.decision && { decision: { ...one.decision, isTaken: true } }),
+  })
   return {
     status: fate === 'open' ? 'RUNNING' : 'COMPENSATING',
     steps: steps.map(({ stuckAt, ...step }) =>
