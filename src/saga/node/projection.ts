@@ -198,9 +198,7 @@ export function afterClaim(record: SagaRecord, { cause: { failedStep, error }, r
   const canBeCompensated = (step: string) => record.steps.some((one) => one.step === step && one.kind !== 'retriable')
   // A lost run may have reached steps that this one has not; they come first, for they were reached later.
   const isKnown = (step: string) => record.compensations.some((one) => one.step === step)
-  const lost = record.steps.filter(
-    ({ step, attempts }) => (attempts > 0 || isKnown(step)) && !reached.includes(step),
-  )
+  const lost = record.steps.filter(({ step, attempts }) => (attempts > 0 || isKnown(step)) && !reached.includes(step))
   const known = [...lost.map(({ step }) => step).toReversed(), ...reached].filter(canBeCompensated)
   const compensations = known.map(
     (step): CompensationRecord =>
