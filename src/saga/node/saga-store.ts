@@ -348,14 +348,14 @@ export class SagaStore {
   async decide(sagaId: string, decision: Decision & { number?: number }): Promise<DecisionAnswer> {
     if (!(await this.get(sagaId))) return { kind: 'unknown' }
     return this.#change(sagaId, async (record, save) => {
-      const repeated = repeatedDecision(record, decision)
+      const spoken = { ...decision, reason: redacted(decision.reason, this.secretsOf(record)) }
+      const repeated = repeatedDecision(record, spoken)
       if (repeated) return { kind: 'recorded', decision: repeated, record }
       const refused =
         decision.number === undefined
           ? refusalOf(record, decision)
           : 'A later decision has taken the place of this one.'
       if (refused !== undefined) return { kind: 'refused', why: refused }
-      const spoken = { ...decision, reason: redacted(decision.reason, this.secretsOf(record)) }
       const { changes, entries, recorded } = afterDecision(record, spoken)
       return { kind: 'recorded', decision: recorded, record: await save(changes, entries) }
     })
