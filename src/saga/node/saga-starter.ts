@@ -93,12 +93,13 @@ export class SagaStarter {
       FAILED: 'its run failed',
       COMPLETED: 'its run was closed as completed',
     }
-    const why = await this.client.workflowService
-      .getWorkflowExecutionHistoryReverse({
+    const why = await this.#soon(() =>
+      this.client.workflowService.getWorkflowExecutionHistoryReverse({
         namespace: this.client.options.namespace,
         execution: { workflowId, runId },
         maximumPageSize: 1,
-      })
+      }),
+    )
       .then(({ history }) => {
         const last = history?.events?.[0]
         const { reason } = last?.workflowExecutionTerminatedEventAttributes ?? {}
@@ -118,8 +119,17 @@ export class SagaStarter {
     }
   }
 
-  #soon<T>(call: () => Promise<T>): Promise<T> {
-    return this.client.withDeadline(Date.now() + CALL_MS, call)
+  /** The deadline bounds a call that gets no answer; one that can't be sent at all is repeated for 10 s, whatever the deadline. */
+  async #soon<T>(call: () => Promise<T>): Promise<T> {
+    const isAnswered = new AbortController()
+    const tooLate = sleep(CALL_MS, undefined, { signal: isAnswered.signal }).then(() => {
+      throw new Error(`Temporal gave no answer within ${CALL_MS / 1_000} s`)
+    })
+    try {
+      return await Promise.race([this.client.withDeadline(Date.now() + CALL_MS, call), tooLate])
+    } finally {
+      isAnswered.abort()
+    }
   }
 }
 
