@@ -87,6 +87,8 @@ export type DecisionAnswer =
   | { kind: 'refused'; why: string }
   | { kind: 'unknown' }
 
+const STARTED_ANEW = 'taken up again: its last run was gone, and it was started anew'
+
 /** How much time calls and sagas have. */
 export type Times = Pick<RunSettings, 'stepTimeoutMs' | 'deadlineMs'>
 
@@ -204,10 +206,12 @@ export class SagaStore {
         throw sagaIdTaken(sagaId, `that saga has ended as ${record.status}`)
       }
       const openings = record.openings + 1
-      const opened = await save(
-        { openings, firstRunId: order.firstRunId },
-        record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : [],
-      )
+      // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
+      const isAnew = record.firstRunId !== null && record.firstRunId !== order.firstRunId
+      const opened = await save({ openings, firstRunId: order.firstRunId }, [
+        ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
+        ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
+      ])
       const settings = { ...times, regularOnly: openings > 1 }
       const view = toView(opened)
       const decided = decidedSteps(opened)
