@@ -1,4 +1,5 @@
 import { isDue } from '../plan.js'
+import { createHash } from 'node:crypto'
 import { canonical } from './canonical.js'
 import type {
   AttemptOrder,
@@ -391,19 +392,31 @@ export function repeatedDecision(
   const records = [...record.compensations, ...record.steps]
   const last = records.find((one) => one.step === decision.step && one.decision)?.decision
   if (!last) return undefined
-  const { isTaken, number, ...known } = last
+  const { isTaken, digest, number, ...known } = last
   // Told of one that is recorded a run never takes it for a new one, also where the step is stuck again.
-  if (told === undefined ? stuckOn(record, decision.step) : told !== number) return undefined
-  return canonical(known) === canonical(decision) ? { ...decision, number } : undefined
+  if (told !== undefined) return told === number ? { ...known, number } : undefined
+  if (stuckOn(record, decision.step)) return undefined
+  return digest === digestOf(decision) ? { ...known, number } : undefined
 }
 
-/** A decision on what is stuck, which `refusalOf` has let pass. */
-export function afterDecision(record: SagaRecord, decision: Decision): After & { recorded: RecordedDecision } {
-  const { step: name, action, actor, reason } = decision
+function digestOf(decision: Decision): string {
+  return createHash('sha256')
+    .update(canonical({ ...decision }))
+    .digest('base64')
+}
+
+/** A decision on what is stuck, which `refusalOf` has let pass. `reason`: its reason, with no secret in it. */
+export function afterDecision(
+  record: SagaRecord,
+  sent: Decision,
+  { reason }: { reason: string },
+): After & { recorded: RecordedDecision } {
+  const decision = { ...sent, reason }
+  const { step: name, action, actor } = decision
   const stuck = stuckOn(record, name)
   if (!stuck) throw new Error(`Saga ${record.sagaId} is not stuck on ${name}`)
   const recorded: RecordedDecision = { ...decision, number: (stuck.decision?.number ?? 0) + 1 }
-  const taken = { spent: stuck.attempts, decision: { ...recorded, isTaken: false } }
+  const taken = { spent: stuck.attempts, decision: { ...recorded, isTaken: false, digest: digestOf(sent) } }
   const words = `${action} by ${actor}: ${reason}${decision.input === undefined ? '' : ' (with corrected input)'}`
   const service = record.fate === 'open' ? name : `COMPENSATE_${name}`
   const entries: LogEntry[] = [{ service, status: 'decision', message: words }]

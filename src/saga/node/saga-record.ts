@@ -21,7 +21,11 @@ interface Tally {
   /** Attempts that had ended at the last decision or recovery; the budget counts from there. */
   spent?: number
   /** The last decision on it; `isTaken` once a run has acted on it. */
-  decision?: RecordedDecision & { isTaken: boolean }
+  decision?: RecordedDecision & {
+    isTaken: boolean
+    /** Tells whether one that comes again is this one: what is kept of it has its secrets and, in the end, its input taken out. */
+    digest?: string
+  }
 }
 
 export interface StepRecord extends StepView, Tally {

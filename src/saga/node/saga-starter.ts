@@ -176,7 +176,7 @@ export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logg
         decided: await each(await store.undecided(SWEEP_AFTER_MS), async ({ sagaId, steps, compensations }) => {
           for (const { decision } of [...steps, ...compensations]) {
             if (!decision || decision.isTaken) continue
-            const { isTaken, ...recorded } = decision
+            const { isTaken, digest, ...recorded } = decision
             await starter.decide(sagaId, recorded)
           }
           return true

@@ -336,7 +336,7 @@ export class SagaStore {
       const records = order.at === 'compensate' ? record.compensations : record.steps
       const decision = records.find(({ step }) => step === order.step)?.decision
       if (decision && decision.number > order.decisions) {
-        const { isTaken, ...recorded } = decision
+        const { isTaken, digest, ...recorded } = decision
         return { go: 'on', decision: recorded, view: toView(record) }
       }
       const { changes, entries } = afterParking(record, order)
@@ -352,15 +352,15 @@ export class SagaStore {
   async decide(sagaId: string, decision: Decision & { number?: number }): Promise<DecisionAnswer> {
     if (!(await this.get(sagaId))) return { kind: 'unknown' }
     return this.#change(sagaId, async (record, save) => {
-      const spoken = { ...decision, reason: redacted(decision.reason, this.secretsOf(record)) }
-      const repeated = repeatedDecision(record, spoken)
+      const repeated = repeatedDecision(record, decision)
       if (repeated) return { kind: 'recorded', decision: repeated, record }
       const refused =
         decision.number === undefined
           ? refusalOf(record, decision)
           : 'A later decision has taken the place of this one.'
       if (refused !== undefined) return { kind: 'refused', why: refused }
-      const { changes, entries, recorded } = afterDecision(record, spoken)
+      const reason = redacted(decision.reason, this.secretsOf(record))
+      const { changes, entries, recorded } = afterDecision(record, decision, { reason })
       return { kind: 'recorded', decision: recorded, record: await save(changes, entries) }
     })
   }
