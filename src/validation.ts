@@ -33,6 +33,8 @@ function toProblem({ keyword, instancePath, params, message = 'is not right', da
       return { path: instancePath, message: `must be ${params['allowedValue']} here` }
     case 'not':
       return { path: instancePath, message: 'has `n` without mode first, or `rate` without mode rate' }
+    case 'false schema':
+      return { path: instancePath, message: 'does not go with the other fields' }
     case 'minLength':
       return { path: instancePath, message: 'must not be empty' }
     case 'pattern':

@@ -105,7 +105,7 @@ export const DecisionRequest = Type.Object(
   {
     additionalProperties: false,
     if: { properties: { action: { const: 'retry' } }, required: ['action'] },
-    else: { not: { required: ['input'] } },
+    else: { properties: { input: false } },
   },
 )
 
