@@ -102,5 +102,14 @@ export function toSagaError(error: unknown): SagaError {
   if (inner instanceof TimeoutFailure) {
     return { type: FailureType.OutcomeUnknown, message: 'no answer in time: the process that made the call is gone' }
   }
-  return { type: inner instanceof Error ? inner.name : 'Error', message: rootCause(inner) ?? String(inner) }
+  return { type: inner instanceof Error ? inner.name : 'Error', message: textOf(inner) }
+}
+
+/** Of whatever code can throw. */
+function textOf(thrown: unknown): string {
+  try {
+    return rootCause(thrown) ?? String(thrown)
+  } catch {
+    return 'something was thrown that has no text'
+  }
 }

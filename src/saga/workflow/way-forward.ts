@@ -1,4 +1,3 @@
-import { defaultPayloadConverter } from '@temporalio/common'
 import { CancellationScope, CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
 import { outcomeUnknown, toSagaError } from '../errors.js'
 import type { DecidedStep, InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
@@ -62,9 +61,8 @@ export class WayForward {
     let result: Json = null
     let bug: { error: unknown } | undefined
     try {
-      result = ((await this.#scope.run(() => body(this.#stepCalls<Steps>(), input))) ?? null) as Json
       // Here and not when the run closes: a result that is no JSON is a mistake like any other.
-      defaultPayloadConverter.toPayload(result)
+      result = asJson(await this.#scope.run(() => body(this.#stepCalls<Steps>(), input)))
     } catch (error) {
       bug = { error }
     }
@@ -203,6 +201,19 @@ export class WayForward {
 /** What a mistake in the saga's own code, or whatever else it throws, makes of the saga. */
 export function causeOf(error: unknown): RollbackCause {
   return { failedStep: null, error: toSagaError(error) }
+}
+
+/** A saga's result as it is kept; one that returns nothing has null. */
+function asJson(result: unknown): Json {
+  let why: string
+  try {
+    // A function or a symbol has no text, and throws nothing.
+    if (result === undefined || JSON.stringify(result) !== undefined) return (result ?? null) as Json
+    why = `it is a ${typeof result}`
+  } catch (error) {
+    why = toSagaError(error).message
+  }
+  throw new TypeError(`The saga's result is no JSON: ${why}`)
 }
 
 function stoppedError({ failedStep, error }: RollbackCause): Error {
