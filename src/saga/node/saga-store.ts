@@ -526,7 +526,7 @@ async function write(tx: Client, sagaId: string, changes: Changes, entries: LogE
   const names = Object.keys(changes) as (keyof Changes)[]
   const values = names.map((name) => {
     const value = changes[name]
-    return jsonColumns.has(name) && value !== null ? JSON.stringify(value) : value
+    return jsonColumns.has(name) && value !== null ? toJsonb(value) : value
   })
   const columns = names.map((name, i) => `${columnNames[name]} = $${i + 3}`)
   await tx.query(
@@ -538,7 +538,14 @@ async function write(tx: Client, sagaId: string, changes: Changes, entries: LogE
        FROM jsonb_to_recordset($2) AS e (service text, status text, message text, attempt integer, "entryId" uuid)
      )
      SELECT pg_notify('${CHANGES}', $1)`,
-    [sagaId, JSON.stringify(entries), ...values],
+    [sagaId, toJsonb(entries), ...values],
+  )
+}
+
+/** As PostgreSQL takes it: it refuses NUL and lone surrogates, and a saga whose error has one would never end. */
+function toJsonb(value: unknown): string {
+  return JSON.stringify(value, (_key, one: unknown) =>
+    typeof one === 'string' ? one.replaceAll('\0', '\ufffd').replace(/\p{Cs}/gu, '\ufffd') : one,
   )
 }
 
