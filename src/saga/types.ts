@@ -240,8 +240,10 @@ export interface DecidedStep {
   /** `code`: not the step, but what the saga's own code does behind the point of no return. */
   at: 'invoke' | 'settle' | 'code'
   isStuck: boolean
-  /** A person has done it by hand. */
+  /** The last word on it was that it is done by hand; at `code`: all the rest. */
   isResolved: boolean
+  /** A person has done the step, and nobody is to call it again, whatever is decided later. */
+  isByHand: boolean
   decisions: number
   /** A decision's, in the place of what the code gives it. */
   input?: Json

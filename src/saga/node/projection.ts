@@ -184,7 +184,7 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
 
 /** An open saga that has done all it had to. */
 export function afterCompletion(record: SagaRecord, result: Json): After & { endedAt: Date } {
-  const byHand = record.steps.filter(({ decision }) => decision?.action === 'resolve').map(({ step }) => step)
+  const byHand = record.steps.filter(({ isByHand }) => isByHand).map(({ step }) => step)
   const message = byHand.length > 0 ? `all steps applied (${byHand.join(', ')} by hand)` : 'all steps applied'
   const endedAt = new Date()
   return {
@@ -312,11 +312,12 @@ export function dueCompensations(steps: StepRecord[], compensations: Compensatio
 export function decidedSteps({ steps }: SagaRecord): DecidedStep[] {
   return steps
     .filter(({ status, decision }) => status === 'stuck' || decision)
-    .map(({ step, status, stuckAt = 'invoke', decision }) => ({
+    .map(({ step, status, stuckAt = 'invoke', isByHand = false, decision }) => ({
       step,
       at: stuckAt,
       isStuck: status === 'stuck',
-      isResolved: decision?.action === 'resolve',
+      isResolved: status !== 'stuck' && decision?.action === 'resolve',
+      isByHand,
       decisions: decision?.number ?? 0,
       ...(decision?.input !== undefined && { input: decision.input }),
     }))
@@ -429,7 +430,9 @@ export function afterDecision(
     // What a person has said of the code is not said of the step.
     const said = { ...taken, status, ...(isCode && { stuckAt }) } as const
     const after: StepRecord =
-      action === 'resolve' ? { ...withoutError(step), ...said, outcome: 'applied' } : { ...step, ...said }
+      action === 'resolve'
+        ? { ...withoutError(step), ...said, outcome: 'applied', ...(!isCode && { isByHand: true }) }
+        : { ...step, ...said }
     changes.steps = replaced(record.steps, stuck as StepRecord, after)
     // The attempts to settle a pivot are counted with its compensation.
     if (stuckAt === 'settle') {
@@ -463,11 +466,11 @@ export function afterRecovery({ fate, steps, compensations }: SagaRecord): Chang
   })
   return {
     status: fate === 'open' ? 'RUNNING' : 'COMPENSATING',
-    steps: steps.map(({ stuckAt, ...step }) =>
-      step.status === 'stuck'
-        ? anew({ ...step, status: step.outcome === 'applied' ? 'succeeded' : 'running' })
-        : anew(step),
-    ),
+    steps: steps.map((one) => {
+      const { stuckAt, ...step } = one
+      if (step.status !== 'stuck') return anew(one)
+      return anew({ ...step, status: step.outcome === 'applied' ? 'succeeded' : 'running' })
+    }),
     compensations: compensations.map((one) => anew(one.status === 'stuck' ? { ...one, status: 'pending' } : one)),
     decidedAt: null,
   }

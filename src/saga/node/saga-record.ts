@@ -33,8 +33,10 @@ export interface StepRecord extends StepView, Tally {
   kind?: StepKind
   /** What it was given, secrets masked; from the end of its first attempt. */
   input?: Json
-  /** Where it is stuck. */
+  /** Where it is stuck; `code` stays with the decision on it. */
   stuckAt?: DecidedStep['at']
+  /** A person has done it, and nobody is to call it again, whatever is decided later. */
+  isByHand?: boolean
 }
 
 export interface CompensationRecord extends CompensationView, Tally {
@@ -137,7 +139,7 @@ export function toView(record: SagaRecord): SagaView {
   }
 }
 
-export function toStepView({ kind, input, stuckAt, spent, decision, ...shown }: StepRecord): StepView {
+export function toStepView({ kind, input, stuckAt, isByHand, spent, decision, ...shown }: StepRecord): StepView {
   return shown
 }
 

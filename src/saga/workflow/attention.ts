@@ -13,7 +13,7 @@ import {
 import { defineSearchAttributeKey } from '@temporalio/common'
 import { decisionRefused } from '../errors.js'
 import type { Decision, Ending, ParkOrder, Plan, RecordedDecision, SagaView } from '../types.js'
-import { store } from './calls.js'
+import { desk, store } from './calls.js'
 import { checkDecision } from './check-decision.js'
 import type { SagaState } from './saga-state.js'
 
@@ -130,7 +130,7 @@ export class Attention {
 
   async #take(decision: Decision & { number?: number }): Promise<SagaView> {
     try {
-      const recorded = await store.recordDecision(decision)
+      const recorded = await desk.recordDecision(decision)
       this.#decisions.set(decision.step, recorded.decision)
       this.state.see(recorded.view)
       return recorded.view

@@ -36,6 +36,16 @@ export const store = proxyLocalActivities<SagaActivities>({
 })
 
 /**
+ * What an update's handler does, beside what the run itself is doing. Regular and not local: of two local activities that
+ * end one after the other in a workflow task a replay learns at once, and the handler's answer and the run's next command
+ * would change places.
+ */
+export const desk = proxyActivities<Pick<SagaActivities, 'recordDecision'>>({
+  startToCloseTimeout: '10s',
+  retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' },
+})
+
+/**
  * One call of a participant, tried until it is answered, refused, or its policy or `withinMs` is used up; then the last
  * failure is thrown. The first attempt is a local activity, one round trip less for the call that works; the others are
  * regular ones, which the Web UI shows and can pause. After the first that failed a run stays with regular ones: a local

@@ -150,8 +150,8 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
   if (end.kind === 'bug') {
     // In a new run: the code is put right meanwhile, and need not agree with what this run has recorded.
     const decisions = run.attention.known(end.step)
-    await store.parkSaga({ step: end.step, at: 'code', error: end.error, decisions })
-    return run.again()
+    const parking = await store.parkSaga({ step: end.step, at: 'code', error: end.error, decisions })
+    return parking.go === 'ended' ? parking.ending : run.again()
   }
   let stopped = end.kind === 'stopped' ? end.cause : undefined
   if (end.kind === 'result') {

@@ -1,6 +1,6 @@
 import { CancellationScope, CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
 import { outcomeUnknown, toSagaError } from '../errors.js'
-import type { DecidedStep, InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
+import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from './calls.js'
 import { CompensationStack, pivotOf } from './compensation-stack.js'
@@ -166,9 +166,10 @@ export class WayForward {
 
   /** Behind the pivot: tried for as long as the saga has time, then again whenever a person says so. */
   async #callUntilDone(step: string, given: Json): Promise<Json | undefined> {
-    const decided = this.#decided(step)
-    if (decided?.isResolved) return undefined
-    let { isStuck = false, input = given } = decided ?? {}
+    const decided = this.run.decided.get(step)
+    if (decided?.isByHand) return undefined
+    let isStuck = decided?.at === 'invoke' && decided.isStuck
+    let input = decided?.at === 'invoke' && decided.input !== undefined ? decided.input : given
     for (;;) {
       let error: SagaError | null = null
       if (!isStuck) {
@@ -185,11 +186,6 @@ export class WayForward {
       isStuck = false
       input = decision.input ?? input
     }
-  }
-
-  #decided(step: string): DecidedStep | undefined {
-    const decided = this.run.decided.get(step)
-    return decided?.at === 'invoke' ? decided : undefined
   }
 
   #order(step: string, input: Json): Omit<InvokeOrder, 'budget' | 'timeoutMs'> {
