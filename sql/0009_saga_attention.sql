@@ -3,4 +3,4 @@ ALTER TABLE saga
   ADD COLUMN stopping    jsonb,       -- {failedStep, error}: why it would roll back, while its pivot can't be settled
   ADD COLUMN decided_at  timestamptz, -- a decision that no run has acted on yet
   ADD COLUMN progress_at timestamptz NOT NULL DEFAULT now(),
-  ADD COLUMN looked_at   timestamptz; -- when the sweep last saw an open run of it
+  ADD COLUMN looked_at   timestamptz; -- when the sweep last looked at its run

@@ -122,6 +122,11 @@ export function isDatabaseAway(error: unknown): boolean {
   return typeof message === 'string' && AWAY_MESSAGE.test(message)
 }
 
+/** Whether a statement that failed may well succeed later: the server is away, or a lock or its own time was too long. */
+export function isPassing(error: unknown): boolean {
+  return isDatabaseAway(error) || ['55P03', '57014', '40P01', '40001'].includes((error as { code?: string }).code ?? '')
+}
+
 /** What node-postgres says without a code. */
 const AWAY_MESSAGE =
   /Connection terminated|Query read timeout|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i

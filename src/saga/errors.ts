@@ -95,15 +95,25 @@ export function isFailure(error: unknown, type: FailureType): error is Applicati
   return error instanceof ApplicationFailure && error.type === type
 }
 
+/** What an activity failed with: a regular one's failure comes wrapped, a local one's as it is. */
+export function applicationFailureOf(error: unknown): ApplicationFailure | undefined {
+  const inner = error instanceof ActivityFailure ? error.cause : error
+  return inner instanceof ApplicationFailure ? inner : undefined
+}
+
 /** The participant's own failure inside what an activity call threw, put in words for people. */
 export function toSagaError(error: unknown): SagaError {
+  const failure = applicationFailureOf(error)
+  if (failure) return { type: failure.type ?? 'Error', message: cut(failure.message) }
   const inner = error instanceof ActivityFailure ? (error.cause ?? error) : error
-  if (inner instanceof ApplicationFailure) return { type: inner.type ?? 'Error', message: inner.message }
   if (inner instanceof TimeoutFailure) {
     return { type: FailureType.OutcomeUnknown, message: 'no answer in time: the process that made the call is gone' }
   }
-  return { type: inner instanceof Error ? inner.name : 'Error', message: textOf(inner) }
+  return { type: inner instanceof Error ? inner.name : 'Error', message: cut(textOf(inner)) }
 }
+
+/** It goes into a log row, into Temporal's history, and before people. */
+const cut = (message: string) => (message.length > 1_000 ? `${message.slice(0, 1_000)}…` : message)
 
 /** Of whatever code can throw. */
 function textOf(thrown: unknown): string {

@@ -353,6 +353,8 @@ export interface SagaActivities {
   parkSaga(order: ParkOrder): Promise<Parking>
   /** Writes a decision down, by compare-and-set on what is stuck. Throws DecisionRefused. */
   recordDecision(decision: Decision & { number?: number }): Promise<{ decision: RecordedDecision; view: SagaView }>
+  /** A run has heard of a decision, and acts on it. */
+  takeDecision(order: { step: string; number: number }): Promise<void>
   /** Asks the participants what is left of a rolled back saga, and writes it down. */
   verifyCompensations(): Promise<void>
   /** rollback → rolledBack, by compare-and-set. */

@@ -6,8 +6,10 @@ import {
   afterClaim,
   afterCompletion,
   afterDecision,
+  afterOpening,
   afterParking,
   afterRecovery,
+  afterTaking,
   afterRollback,
   afterVerification,
   dueCompensations,
@@ -254,7 +256,7 @@ class Row {
   private decide(decision: Decision): boolean {
     const { record } = this
     if (repeatedDecision(record, decision) || refusalOf(record, decision) !== undefined) return false
-    return this.save(afterDecision(record, decision))
+    return this.save(afterDecision(record, decision, decision))
   }
 
   private save({ changes, entries }: After): boolean {
@@ -447,14 +449,19 @@ test('decidedAt is there exactly as long as a decision is that no run has acted 
   })
 })
 
-test('a decision is taken once a run that knows of it has made an attempt', () => {
-  everyEvent(({ row: { record, log }, before, one, logged }) => {
-    if (!['invoke', 'compensate', 'settle'].includes(one.kind) || !('behind' in one) || one.behind > 0) return
-    if (logged.length === 0 || log.at(-1)?.message.includes('changes nothing')) return
-    const step = logged[0]?.service.replace('COMPENSATE_', '')
-    const records = before.fate === 'open' ? record.steps : record.compensations
-    const decision = records.find((known) => known.step === step)?.decision
-    expect(decision?.isTaken ?? true).toBe(true)
+test('a decision is taken once a run has heard of it, or opened behind it', () => {
+  everyEvent(({ row: { record } }) => {
+    for (const one of [...record.steps, ...record.compensations]) {
+      if (!one.decision) continue
+      const { steps, compensations } = {
+        ...record,
+        ...afterTaking(record, { step: one.step, number: one.decision.number }),
+      }
+      const same = [...steps, ...compensations].filter(({ step, decision }) => step === one.step && decision)
+      expect(same.every(({ decision }) => decision?.isTaken)).toBe(true)
+    }
+    const opened = { ...record, ...afterOpening(record) }
+    expect(opened.decidedAt).toBeNull()
   })
 })
 

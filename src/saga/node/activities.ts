@@ -3,12 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { activityInfo } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
-import { isDatabaseAway, whileAway } from '../../db.js'
+import { isDatabaseAway, isPassing, whileAway } from '../../db.js'
 import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
 import type { Changed, CompensateOrder, InvokeOrder, Json, Outcome, SagaActivities } from '../types.js'
 import type { BarredParticipant } from './barrier.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
-import type { AttemptEnd, Findings } from './projection.js'
+import type { AttemptEnd, Finding, Findings } from './projection.js'
 import { declaredSteps, toView } from './saga-record.js'
 import { masked, redacted, type AttemptStart, type SagaStore, type Times } from './saga-store.js'
 
@@ -26,7 +26,7 @@ const BEGIN_WAIT_MS = 4_000
 const END_WAIT_MS = 1_500
 /** How long a participant may look whether a call took effect, and what is left of a saga. */
 const PROBE_MS = 1_000
-const VERIFY_MS = 5_000
+const VERIFY_MS = 4_000
 
 /** The engine's activities. The saga is the workflow that calls them. */
 export function makeSagaActivities(options: SagaActivityOptions): SagaActivities {
@@ -51,6 +51,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     const work = async () => {
       const start = await whileAway(BEGIN_WAIT_MS, () => store.beginAttempt(key.sagaId, order))
       secrets = start.secrets
+      // Whose fate is decided its pivot was settled before; the claim that follows says how it stands.
+      if (order.op === 'settle' && start.fate !== 'open') throw new SettledBefore()
       refuseStart(start, order)
       // Steps never reached are not called, only settled: nothing is injected there.
       const isReached = order.op === 'invoke' || order.reached
@@ -73,15 +75,17 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       return { ...report, changed }
     } catch (error) {
       if (error instanceof NotAnAttempt) throw error.failure
+      if (error instanceof SettledBefore)
+        return { verdict: 'empty', changed: {} } as unknown as T & { changed: Changed }
       const failure = toFailure(error, secrets)
       if (outcomeOf(failure) === 'unknown' && order.op === 'invoke' && !(error instanceof InjectedCrash)) {
         const found = await probe(order, key)
-        const applied = found?.applied && {
-          kind: 'applied' as const,
-          message: `applied, as its probe found; the call itself: ${failure.message}`,
+        if (found?.applied) {
+          const message = `applied, as its probe found; the call itself: ${failure.message}`
+          const changed = await write({ kind: 'applied', message })
+          if (!changed) throw unavailable('the attempt could not be written down')
+          return { result: found.result, changed } as unknown as T & { changed: Changed }
         }
-        const changed = applied && (await write(applied))
-        if (found?.applied && changed) return { result: found.result, changed } as unknown as T & { changed: Changed }
         if (found) failure.message += '; its probe finds nothing so far'
       }
       const changed = await write({
@@ -123,7 +127,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
         await store.endAttempt(sagaId, end)
         return
       } catch (error) {
-        if (!store.isOpen) {
+        if (!store.isOpen || !isPassing(error)) {
           logger.error({ sagaId, step: end.order.step, err: error }, 'The row of an attempt was lost')
           return
         }
@@ -134,26 +138,26 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
   /** What the participants of a saga find left of it, by step; those that can't look are left out. */
   async function findResidue(id: string): Promise<Findings> {
     const record = await store.get(id)
-    const findings: Findings = new Map()
-    if (!record) return findings
-    const verified = new Set(record.compensations.filter((one) => one.isVerified).map(({ step }) => step))
-    const order = [
-      ...record.compensations.map(({ step }) => step),
-      ...record.steps.map(({ step }) => step).filter((step) => !record.compensations.some((one) => one.step === step)),
-    ]
+    if (!record) return new Map()
+    const secrets = store.secretsOf(record)
     const declared = declaredSteps(record)
-    for (const step of order.filter((step) => !verified.has(step) && declared[step]?.kind !== 'retriable')) {
-      const service = declared[step]?.service ?? step
+    const verified = new Set(record.compensations.filter((one) => one.isVerified).map(({ step }) => step))
+    const known = record.compensations.map(({ step }) => step)
+    const asked = [...new Set([...known, ...record.steps.map(({ step }) => step)])].filter(
+      (step) => !verified.has(step) && declared[step]?.kind !== 'retriable',
+    )
+    const look = async (step: string): Promise<[string, Finding | undefined]> => {
       try {
-        const look = participant(service, undefined).verify({ sagaId: id, step })
-        const left = await withinTime(VERIFY_MS, look, () => {})
-        if (left) findings.set(step, { left: left.map((one) => redacted(one, store.secretsOf(record))) })
+        const verifying = participant(declared[step]?.service ?? step, undefined).verify({ sagaId: id, step })
+        const left = await withinTime(VERIFY_MS, verifying, () => {})
+        return [step, left && { left: left.map((one) => redacted(one, secrets)) }]
       } catch (error) {
         if (isDatabaseAway(error)) throw error
-        findings.set(step, { failed: toSagaError(toFailure(error, store.secretsOf(record))) })
+        return [step, { failed: toSagaError(toFailure(error, secrets)) }]
       }
     }
-    return findings
+    const found = await Promise.all(asked.map(look))
+    return new Map(found.filter((one): one is [string, Finding] => one[1] !== undefined))
   }
 
   return {
@@ -181,6 +185,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       return { decision: answer.decision, view: toView(answer.record) }
     },
 
+    takeDecision: (order) => store.takeDecision(sagaId(), order),
+
     invoke: (order) =>
       attempt<{ result: Json }>(order, async (as, key) => {
         const { verdict, result } = await as.invoke({ ...key, input: order.input, decisions: order.decisions })
@@ -206,6 +212,9 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       }),
   }
 }
+
+/** Nothing is left to settle. */
+class SettledBefore extends Error {}
 
 /** Ends an activity without a row of its own: no call was made, or the row comes later. */
 class NotAnAttempt extends Error {

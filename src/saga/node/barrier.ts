@@ -80,7 +80,8 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall) {
   const { rowCount } = await tx.query(
     `INSERT INTO saga_barrier (saga_id, step, op, written_by, input) VALUES ($1, $2, 'invoke', 'invoke', $3)
      ON CONFLICT (saga_id, step, op) DO UPDATE SET input = excluded.input, verdict = NULL, result = NULL
-     WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < $4`,
+     WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < $4
+       AND NOT EXISTS (SELECT FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'compensate')`,
     [sagaId, step, JSON.stringify(input), decisions],
   )
   if (rowCount === 0) return kept(tx, call)

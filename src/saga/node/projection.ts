@@ -94,7 +94,7 @@ function afterInvoke(
   const step: StepRecord = late
     ? { ...before, attempts }
     : {
-        ...takenBy(withoutError(before), order),
+        ...withoutError(before),
         status: failed ? 'running' : 'succeeded',
         outcome: failed ? end.outcome : 'applied',
         attempts,
@@ -113,7 +113,7 @@ function afterInvoke(
   }
   const changes = { steps: replaced(record.steps, before, step) }
   return {
-    changes: withDecidedAt(record, changes),
+    changes,
     entries: [entry],
     changed: { step: { ...toStepView(step), ...(step.input !== undefined && { input: step.input }) } },
   }
@@ -129,7 +129,7 @@ function afterSettledApplied(
   const step: StepRecord = late
     ? before
     : {
-        ...takenBy(withoutError(before), order),
+        ...withoutError(before),
         status: 'succeeded',
         outcome: 'applied',
         startedAt: before.startedAt ?? startedAt.toISOString(),
@@ -138,7 +138,7 @@ function afterSettledApplied(
   const said = 'message' in end ? end.message : ''
   const message = late ? `${said} ${LATE}` : said
   return {
-    changes: withDecidedAt(record, { steps: replaced(record.steps, before, step) }),
+    changes: { steps: replaced(record.steps, before, step) },
     entries: [{ service: order.step, status: 'success', message, entryId }],
     changed: { step: toStepView(step) },
   }
@@ -160,7 +160,7 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
   const known: CompensationRecord = before ?? { step: order.step, status: 'pending', attempts: 0 }
   const after: CompensationRecord = late
     ? { ...known, attempts }
-    : { ...takenBy(withoutError(known), order), status, attempts, ...(failed && { error: end.error }) }
+    : { ...withoutError(known), status, attempts, ...(failed && { error: end.error }) }
   const message = failed ? sentence(end.error) : 'message' in end ? end.message : ''
   const entry = {
     service: `COMPENSATE_${order.step}`,
@@ -171,12 +171,11 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
   }
   // It had an effect to undo, though no attempt of it left a row: its process was killed.
   const isUndone = !late && stepBefore.status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
-  const decided = order.op === 'settle' ? takenBy(stepBefore, order) : stepBefore
-  const step = isUndone ? doubted(decided) : decided
-  const others = late ? record.compensations : record.compensations.map(passed)
+  const step = isUndone ? doubted(stepBefore) : stepBefore
+  const others = record.compensations
   const compensations = before ? others.map((one) => (one.step === order.step ? after : one)) : [...others, after]
   return {
-    changes: withDecidedAt(record, { compensations, steps: replaced(record.steps, stepBefore, step) }),
+    changes: { compensations, steps: replaced(record.steps, stepBefore, step) },
     entries: [entry],
     changed: { compensation: toCompensationView(after), ...(isUndone && { step: toStepView(step) }) },
   }
@@ -344,7 +343,7 @@ export function afterParking(record: SagaRecord, { step: name, at, error, cause 
           ? replaced(record.compensations, compensation, { ...compensation, status: 'stuck', error: shown })
           : [...record.compensations, { step: name, status: 'stuck', attempts: 0, error: shown }],
       }
-  return { changes: withDecidedAt(record, { ...changes, ...stopping, status: 'NEEDS_ATTENTION' }), entries: [entry] }
+  return { changes: { ...changes, ...stopping, status: 'NEEDS_ATTENTION' }, entries: [entry] }
 }
 
 function stuckMessage(
@@ -417,7 +416,7 @@ export function afterDecision(
   const stuck = stuckOn(record, name)
   if (!stuck) throw new Error(`Saga ${record.sagaId} is not stuck on ${name}`)
   const recorded: RecordedDecision = { ...decision, number: (stuck.decision?.number ?? 0) + 1 }
-  const taken = { spent: stuck.attempts, decision: { ...recorded, isTaken: false, digest: digestOf(sent) } }
+  const made = { spent: stuck.attempts, decision: { ...recorded, isTaken: false, digest: digestOf(sent) } }
   const words = `${action} by ${actor}: ${reason}${decision.input === undefined ? '' : ' (with corrected input)'}`
   const service = record.fate === 'open' ? name : `COMPENSATE_${name}`
   const entries: LogEntry[] = [{ service, status: 'decision', message: words }]
@@ -428,7 +427,7 @@ export function afterDecision(
     const isDone = action === 'resolve' || (isCode && step.outcome === 'applied')
     const status = isDone ? 'succeeded' : 'running'
     // What a person has said of the code is not said of the step.
-    const said = { ...taken, status, ...(isCode && { stuckAt }) } as const
+    const said = { ...made, status, ...(isCode && { stuckAt }) } as const
     const after: StepRecord =
       action === 'resolve'
         ? { ...withoutError(step), ...said, outcome: 'applied', ...(!isCode && { isByHand: true }) }
@@ -442,7 +441,7 @@ export function afterDecision(
     }
   } else {
     const status = ({ retry: 'pending', resolve: 'resolved', skip: 'skipped' } as const)[action]
-    const after = { ...(stuck as CompensationRecord), ...taken, status, actor, reason }
+    const after = { ...(stuck as CompensationRecord), ...made, status, actor, reason }
     changes.compensations = replaced(record.compensations, stuck as CompensationRecord, after)
     if (action === 'skip') {
       entries.push({ service, status: 'skipped', message: `left as it is by ${actor}: ${reason}` })
@@ -457,13 +456,28 @@ export function afterDecision(
   }
 }
 
+/** A run has heard of a decision, and acts on it. `decidedAt` is there as long as there is one that no run has. */
+export function afterTaking(record: SagaRecord, { step, number }: { step: string; number: number }): Changes {
+  const take = <T extends StepRecord | CompensationRecord>(one: T): T =>
+    one.step === step && one.decision && one.decision.number <= number ? taken(one) : one
+  const steps = record.steps.map(take)
+  const compensations = record.compensations.map(take)
+  const isOpen = [...steps, ...compensations].some(({ decision }) => decision && !decision.isTaken)
+  return { steps, compensations, ...(!isOpen && { decidedAt: null }) }
+}
+
+/** A run that opens takes every decision from the row. */
+export function afterOpening({ decidedAt, steps, compensations }: SagaRecord): Changes {
+  return decidedAt ? { decidedAt: null, steps: steps.map(taken), compensations: compensations.map(taken) } : {}
+}
+
+function taken<T extends StepRecord | CompensationRecord>(one: T): T {
+  return one.decision ? { ...one, decision: { ...one.decision, isTaken: true } } : one
+}
+
 /** A saga whose run is gone, as its next one takes it up: what was stuck is tried again, with a budget of its own. */
 export function afterRecovery({ fate, steps, compensations }: SagaRecord): Changes {
-  const anew = <T extends StepRecord | CompensationRecord>(one: T): T => ({
-    ...one,
-    spent: one.attempts,
-    ...(one.decision && { decision: { ...one.decision, isTaken: true } }),
-  })
+  const anew = <T extends StepRecord | CompensationRecord>(one: T): T => ({ ...taken(one), spent: one.attempts })
   return {
     status: fate === 'open' ? 'RUNNING' : 'COMPENSATING',
     steps: steps.map((one) => {
@@ -486,7 +500,8 @@ export function isDoubtful({ openings, steps, compensations }: SagaRecord): bool
 }
 
 /** What `verify` has found, by step: the texts that name what is left, or why it could not look. */
-export type Findings = Map<string, { left: string[] } | { failed: SagaError }>
+export type Finding = { left: string[] } | { failed: SagaError }
+export type Findings = Map<string, Finding>
 
 /** Rows that say so; what should be gone and is not waits for a person, unless a person has chosen to leave it. */
 export function afterVerification(record: SagaRecord, findings: Findings): After {
@@ -495,6 +510,8 @@ export function afterVerification(record: SagaRecord, findings: Findings): After
   for (const [step, found] of findings) {
     const service = `COMPENSATE_${step}`
     const known = compensations.find((one) => one.step === step)
+    // Written by a look that was repeated meanwhile.
+    if (known?.isVerified || known?.status === 'stuck') continue
     if ('failed' in found) {
       entries.push({
         service,
@@ -542,28 +559,6 @@ function stuckOn(
 /** An attempt of the time before a decision, or of a step that waits for one, changes nothing any more. */
 function isOvertaken({ status, decision }: StepRecord | CompensationRecord, { decisions }: AttemptOrder): boolean {
   return status === 'stuck' || (decision?.number ?? 0) > decisions
-}
-
-/** A run that attempts it knowing of the decision has acted on it. */
-function takenBy<T extends StepRecord | CompensationRecord>(one: T, { decisions }: AttemptOrder): T {
-  return one.decision && decisions >= one.decision.number
-    ? { ...one, decision: { ...one.decision, isTaken: true } }
-    : one
-}
-
-/** Compensations run one after the other: with the next one a run has acted on the decision that let it pass. */
-function passed(one: CompensationRecord): CompensationRecord {
-  return one.decision && one.decision.action !== 'retry'
-    ? { ...one, decision: { ...one.decision, isTaken: true } }
-    : one
-}
-
-/** `decidedAt` is there as long as a decision is that no run has acted on. */
-function withDecidedAt(record: SagaRecord, changes: Changes): Changes {
-  if (!record.decidedAt) return changes
-  const { steps, compensations } = { ...record, ...changes }
-  const isOpen = [...steps, ...compensations].some(({ decision }) => decision && !decision.isTaken)
-  return isOpen ? changes : { ...changes, decidedAt: null }
 }
 
 function stepOf(record: SagaRecord, name: string): StepRecord {

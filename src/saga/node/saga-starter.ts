@@ -9,7 +9,7 @@ import {
 } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { RecordedDecision, SweepActivities } from '../types.js'
-import { isEnded, type SagaRecord } from './saga-record.js'
+import { isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
 import { requestOf, type SagaStore } from './saga-store.js'
 
 /** Temporal is asked at most this long; what it did not take the sweep repeats. */
@@ -18,6 +18,9 @@ const CALL_MS = 3_000
 const SWEEP_AFTER_MS = 10_000
 /** An unfinished saga that has not moved for so long is looked at: its run may be gone. */
 const LOOK_AFTER_MS = 20_000
+/** A sweep ends after so long, and the next one goes on: its activity has a minute. */
+const SWEEP_MS = 40_000
+const AT_ONCE = 8
 /** One that has a run and no person to wait for, and has not moved for so long, is counted. */
 const PROGRESS_MS = 600_000
 
@@ -135,56 +138,67 @@ export class SagaStarter {
 
 /** The sweep's work: whatever an unfinished saga needs that nobody has in hand. */
 export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logger: Logger): SweepActivities {
-  /** Calls `bring` for each; how many it says it has brought on. One that fails must not hold the others. */
-  async function each(records: SagaRecord[], bring: (record: SagaRecord) => Promise<boolean>): Promise<number> {
+  /** Calls `bring` for each, some side by side; how many it says it has brought on. One that fails does not hold the others. */
+  async function each(
+    records: SagaRecord[],
+    until: number,
+    bring: (record: SagaRecord) => Promise<boolean>,
+  ): Promise<number> {
     let brought = 0
-    for (const record of records) {
+    const one = async (record: SagaRecord) => {
       try {
         if (await bring(record)) brought += 1
       } catch (error) {
         logger.error({ sagaId: record.sagaId, err: error }, 'Sweeping failed')
       }
     }
+    for (let next = 0; next < records.length && Date.now() < until; next += AT_ONCE) {
+      await Promise.all(records.slice(next, next + AT_ONCE).map(one))
+    }
     return brought
+  }
+
+  async function start(record: SagaRecord): Promise<boolean> {
+    return (await starter.start(record)) === 'started'
+  }
+
+  async function cancel(record: SagaRecord): Promise<boolean> {
+    if (isPastPivot(record)) return false
+    await starter.cancel(record.sagaId)
+    return true
+  }
+
+  async function decide({ sagaId, steps, compensations }: SagaRecord): Promise<boolean> {
+    const open = [...steps, ...compensations].flatMap(({ decision }) => (decision?.isTaken === false ? [decision] : []))
+    const told = await Promise.allSettled(
+      open.map(({ isTaken, digest, ...decision }) => starter.decide(sagaId, decision)),
+    )
+    const failed = told.find((one) => one.status === 'rejected')
+    if (failed) throw failed.reason
+    return true
   }
 
   /** Takes up a saga whose run is gone, however it went. */
   async function takeUp({ sagaId }: SagaRecord): Promise<boolean> {
+    // Also where Temporal does not answer: the next sweep looks at others first.
+    await store.markLookedAt(sagaId)
     const found = await starter.look(sagaId)
-    if (found === 'open') {
-      await store.markLookedAt(sagaId)
-      return false
-    }
+    if (found === 'open') return false
     // It may have ended, and closed, since it was read.
     const record = await store.get(sagaId)
     if (!record || isEnded(record)) return false
-    if (found === 'forgotten') return (await starter.start(record)) === 'started'
+    if (found === 'forgotten') return start(record)
     return (await starter.recover(sagaId, found.lost)) === 'started'
   }
 
   return {
     async sweep() {
+      const until = Date.now() + SWEEP_MS
       const swept = {
-        started: await each(
-          await store.unstarted(SWEEP_AFTER_MS),
-          async (record) => (await starter.start(record)) === 'started',
-        ),
-        cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), async ({ sagaId }) => {
-          await starter.cancel(sagaId)
-          return true
-        }),
-        decided: await each(await store.undecided(SWEEP_AFTER_MS), async ({ sagaId, steps, compensations }) => {
-          for (const { decision } of [...steps, ...compensations]) {
-            if (!decision || decision.isTaken) continue
-            const { isTaken, digest, ...recorded } = decision
-            await starter.decide(sagaId, recorded)
-          }
-          return true
-        }),
-        recovered: await each(
-          [...(await store.unwatched(LOOK_AFTER_MS)), ...(await store.unstarted(LOOK_AFTER_MS))],
-          takeUp,
-        ),
+        started: await each(await store.unstarted(SWEEP_AFTER_MS), until, start),
+        cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), until, cancel),
+        decided: await each(await store.undecided(SWEEP_AFTER_MS), until, decide),
+        recovered: await each(await store.unwatched(LOOK_AFTER_MS), until, takeUp),
         withoutProgress: await store.countWithoutProgress(PROGRESS_MS),
       }
       if (Object.values(swept).some((count) => count > 0)) logger.warn(swept, 'The sweep found sagas to look after')

@@ -21,6 +21,7 @@ import type {
   RollbackClaim,
   RollbackOrder,
   RunSettings,
+  SagaError,
   SagaView,
   StepDeclarations,
 } from '../types.js'
@@ -30,9 +31,11 @@ import {
   afterClaim,
   afterCompletion,
   afterDecision,
+  afterOpening,
   afterParking,
   afterRecovery,
   afterRollback,
+  afterTaking,
   afterVerification,
   decidedSteps,
   dueCompensations,
@@ -208,7 +211,7 @@ export class SagaStore {
       const openings = record.openings + 1
       // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
       const isAnew = record.firstRunId !== null && record.firstRunId !== order.firstRunId
-      const opened = await save({ openings, firstRunId: order.firstRunId }, [
+      const opened = await save({ ...afterOpening(record), openings, firstRunId: order.firstRunId }, [
         ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
         ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
       ])
@@ -339,7 +342,13 @@ export class SagaStore {
         const { isTaken, digest, ...recorded } = decision
         return { go: 'on', decision: recorded, view: toView(record) }
       }
-      const { changes, entries } = afterParking(record, order)
+      const secrets = this.secretsOf(record)
+      const spoken = (error: SagaError) => ({ ...error, message: redacted(error.message, secrets) })
+      const { changes, entries } = afterParking(record, {
+        ...order,
+        error: order.error && spoken(order.error),
+        ...(order.cause && { cause: { ...order.cause, error: spoken(order.cause.error) } }),
+      })
       const parked = await save(changes, entries)
       return { go: 'wait', view: toView(parked) }
     })
@@ -362,6 +371,13 @@ export class SagaStore {
       const reason = redacted(decision.reason, this.secretsOf(record))
       const { changes, entries, recorded } = afterDecision(record, decision, { reason })
       return { kind: 'recorded', decision: recorded, record: await save(changes, entries) }
+    })
+  }
+
+  /** Notes that a run acts on a decision: from then on nobody needs to be told of it. */
+  async takeDecision(sagaId: string, order: { step: string; number: number }): Promise<void> {
+    await this.#change(sagaId, async (record, save) => {
+      if (record.decidedAt) await save(afterTaking(record, order), [])
     })
   }
 
@@ -420,14 +436,13 @@ export class SagaStore {
 
   /** Unfinished sagas that have not moved, and whose run nobody has looked at, for `olderThanMs`; 200 at most. */
   unwatched(olderThanMs: number): Promise<SagaRecord[]> {
-    return this.#list(
-      `first_run_id IS NOT NULL AND greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`,
-      olderThanMs,
-      { order: 'greatest(progress_at, looked_at)', limit: 200 },
-    )
+    return this.#list(`greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`, olderThanMs, {
+      order: 'greatest(progress_at, looked_at)',
+      limit: 200,
+    })
   }
 
-  /** An open run of the saga was seen. */
+  /** The saga's run was looked at. */
   async markLookedAt(sagaId: string): Promise<void> {
     await this.pool.query('UPDATE saga SET looked_at = now() WHERE saga_id = $1', [sagaId])
   }

@@ -1,6 +1,4 @@
 import {
-  ActivityFailure,
-  ApplicationFailure,
   CancellationScope,
   allHandlersFinished,
   condition,
@@ -11,7 +9,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import { defineSearchAttributeKey } from '@temporalio/common'
-import { decisionRefused } from '../errors.js'
+import { applicationFailureOf, decisionRefused } from '../errors.js'
 import type { Decision, Ending, ParkOrder, Plan, RecordedDecision, SagaView } from '../types.js'
 import { desk, store } from './calls.js'
 import { checkDecision } from './check-decision.js'
@@ -43,7 +41,8 @@ export class Attention {
   readonly #decisions = new Map<string, RecordedDecision>()
   /** Acted on, by step. */
   readonly #known = new Map<string, number>()
-  #isShown = false
+  /** The namespace has the search attribute, and this saga has used it, in this run or in one before. */
+  #isShown = workflowInfo().typedSearchAttributes.get(sagaStatus) !== undefined
 
   constructor(
     private readonly state: SagaState,
@@ -78,10 +77,15 @@ export class Attention {
     const { step } = order
     // Before the row says so: somebody may read it there, and decide at once.
     this.#awaited.add(step)
-    const decision = await CancellationScope.nonCancellable(() => this.#parked(order))
+    const decision = await CancellationScope.nonCancellable(async () => {
+      const made = await this.#parked(order)
+      // From here on it is in this run's history; until then the sweep repeats it.
+      await store.takeDecision({ step, number: made.number })
+      return made
+    })
     this.#awaited.delete(step)
     this.know(step, decision.number)
-    if (this.#isShown) this.#show()
+    this.show()
     return decision
   }
 
@@ -91,7 +95,8 @@ export class Attention {
     if (parked.go === 'ended') throw new SagaEnded(parked.ending)
     this.state.see(parked.view)
     if (parked.go === 'on') return parked.decision
-    if (parked.hasSagaStatus) this.#show()
+    this.#isShown ||= parked.hasSagaStatus
+    this.show()
     const next = () => {
       const decision = this.#decisions.get(step)
       return decision && decision.number > this.known(step) ? decision : undefined
@@ -106,7 +111,7 @@ export class Attention {
 
   /** Answers every decision that has reached this run. Awaited before it closes. */
   async end(): Promise<void> {
-    if (this.#isShown) this.#show()
+    this.show()
     await condition(allHandlersFinished)
   }
 
@@ -135,15 +140,13 @@ export class Attention {
       this.state.see(recorded.view)
       return recorded.view
     } catch (error) {
-      throw error instanceof ActivityFailure && error.cause instanceof ApplicationFailure
-        ? error.cause
-        : decisionRefused('The decision could not be written down. Decide again.')
+      throw applicationFailureOf(error) ?? decisionRefused('The decision could not be written down. Decide again.')
     }
   }
 
-  #show(): void {
+  /** Shows in the search attribute how the saga stands, once it has needed attention. */
+  show(): void {
     const status = this.state.view?.status
-    if (status) upsertSearchAttributes([{ key: sagaStatus, value: status }])
-    this.#isShown = true
+    if (status && this.#isShown) upsertSearchAttributes([{ key: sagaStatus, value: status }])
   }
 }

@@ -1,13 +1,12 @@
 import {
   ActivityCancellationType,
-  ActivityFailure,
-  ApplicationFailure,
   CancellationScope,
   CancelledFailure,
   proxyActivities,
   proxyLocalActivities,
   sleep,
 } from '@temporalio/workflow'
+import { applicationFailureOf } from '../errors.js'
 import type {
   AttemptOrder,
   CallPolicy,
@@ -114,8 +113,7 @@ export class Caller {
 
   /** What a failed attempt made of the saga comes with its failure. */
   #learn(error: unknown): void {
-    const cause = error instanceof ActivityFailure ? error.cause : error
-    const [changed] = (cause instanceof ApplicationFailure ? (cause.details ?? []) : []) as [Changed?]
+    const [changed] = (applicationFailureOf(error)?.details ?? []) as [Changed?]
     if (changed) this.onChanged(changed)
   }
 }
@@ -155,6 +153,5 @@ function regularCalls({ op, step, service, timeoutMs }: AttemptOrder, policy: Ca
 }
 
 function isRetryable(error: unknown): boolean {
-  const cause = error instanceof ActivityFailure ? error.cause : error
-  return !(cause instanceof ApplicationFailure && cause.nonRetryable)
+  return applicationFailureOf(error)?.nonRetryable !== true
 }

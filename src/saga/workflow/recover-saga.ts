@@ -22,6 +22,7 @@ export function recoverSaga(loss?: Loss): Promise<Json> {
         ...(loss && { loss }),
       })
       state.see(recovery.view)
+      around.attention.show()
       if (recovery.go === 'ended') return recovery.ending
       const { type, request, steps, settings, cause, isClaimed, pastPivot } = recovery
       next = () => makeContinueAsNewFunc({ workflowType: type })(request)

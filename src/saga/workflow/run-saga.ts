@@ -1,5 +1,4 @@
 import {
-  ActivityFailure,
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
@@ -9,7 +8,7 @@ import {
   sleep,
   workflowInfo,
 } from '@temporalio/workflow'
-import { FailureType, deadlineExceeded, sagaCompensated, toSagaError } from '../errors.js'
+import { FailureType, applicationFailureOf, deadlineExceeded, sagaCompensated, toSagaError } from '../errors.js'
 import type { CompletionClaim, DecidedStep, Ending, Json, Opening, RunSettings, StepDeclarations } from '../types.js'
 import { Attention, SagaEnded } from './attention.js'
 import { Caller, store } from './calls.js'
@@ -36,9 +35,10 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
 ): Promise<Result> {
   const next = () => continueAsNew(input)
   const result = await withAttention(next, async (around) => {
-    const { state } = around
+    const { state, attention } = around
     const opening = await open(saga, input)
     state.see(opening.view)
+    attention.show()
     if (opening.go === 'ended') return opening.ending
     const run = makeRun(saga.steps, opening, around)
     if (opening.go === 'forward') return goForward(saga.body, run, opening, around)
@@ -74,14 +74,15 @@ export async function withAttention(
   }
   const attention = new Attention(state, again)
   attention.listen()
-  let ending: Ending
-  try {
-    ending = await CancellationScope.nonCancellable(() => work({ state, attention, again, workflowScope }))
-  } catch (error) {
-    if (!(error instanceof SagaEnded)) throw toClosing(error)
-    ending = error.ending
-  }
-  await attention.end()
+  const ending = await CancellationScope.nonCancellable(async () => {
+    try {
+      return await work({ state, attention, again, workflowScope })
+    } catch (error) {
+      if (error instanceof SagaEnded) return error.ending
+      throw toClosing(error)
+    }
+  })
+  await CancellationScope.nonCancellable(() => attention.end())
   if (ending.fate === 'completed') return ending.result
   // Canceled in Temporal only where this very run was cancelled; that closing carries no details.
   const { error } = ending.cause
@@ -94,8 +95,8 @@ export async function withAttention(
 function toClosing(error: unknown): unknown {
   if (error instanceof ContinueAsNew) return error
   // A refusal itself closes the run, not the activity's wrapping of it.
-  if (error instanceof ActivityFailure && error.cause instanceof ApplicationFailure) return error.cause
-  if (error instanceof TemporalFailure) return error
+  const failure = applicationFailureOf(error)
+  if (failure || error instanceof TemporalFailure) return failure ?? error
   const { type, message } = toSagaError(error)
   return ApplicationFailure.create({ type, message, nonRetryable: true })
 }

@@ -62,7 +62,10 @@ export class WayForward {
     let bug: { error: unknown } | undefined
     try {
       // Here and not when the run closes: a result that is no JSON is a mistake like any other.
-      result = asJson(await this.#scope.run(() => body(this.#stepCalls<Steps>(), input)))
+      const code = this.#scope.run(() => body(this.#stepCalls<Steps>(), input))
+      // The code may wait for what no cancel reaches, such as a message.
+      const end = await Promise.race([code, this.#scope.cancelRequested])
+      result = asJson(end)
     } catch (error) {
       bug = { error }
     }
