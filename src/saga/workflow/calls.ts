@@ -28,10 +28,32 @@ export const retriablePolicy: CallPolicy = { attempts: Infinity, firstDelayMs: 5
 /** Beyond the engine's own time-out of a try: for a process that is gone and keeps no time any more. */
 const BACKSTOP_MS = 3_000
 
-/** The engine's own work on the saga's row. Without a limit: a saga never ends because PostgreSQL is away. */
-export const store = proxyLocalActivities<SagaActivities>({
+/**
+ * Local activities, one at a time in a run: a replay does not keep the answers of two apart that were under way at once, so
+ * that code which goes on with the one before the other has come is not deterministic (temporalio/sdk-python#1578).
+ */
+const local = {
+  underWay: 0,
+  last: Promise.resolve() as Promise<unknown>,
+
+  inTurn<T>(call: () => Promise<T>): Promise<T> {
+    this.underWay += 1
+    const mine = this.last.then(call).finally(() => {
+      this.underWay -= 1
+    })
+    this.last = mine.catch(() => {})
+    return mine
+  },
+}
+
+const storeCalls = proxyLocalActivities<SagaActivities>({
   startToCloseTimeout: '10s',
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' },
+})
+
+/** The engine's own work on the saga's row. Without a limit: a saga never ends because PostgreSQL is away. */
+export const store: SagaActivities = new Proxy(storeCalls as SagaActivities, {
+  get: (calls, name: keyof SagaActivities) => (order: never) => local.inTurn<unknown>(() => calls[name](order)),
 })
 
 /**
@@ -48,8 +70,9 @@ export const desk = proxyActivities<Pick<SagaActivities, 'recordDecision'>>({
  * One call of a participant, tried until it is answered, refused, or its policy or `withinMs` is used up; then the last
  * failure is thrown. The first attempt is a local activity, one round trip less for the call that works; the others are
  * regular ones, which the Web UI shows and can pause. After the first that failed a run stays with regular ones: a local
- * call that kills its process leaves nothing in history, and would be made again for ever. A cancel of the scope is seen
- * when the local attempt ends, and at once during a regular one.
+ * call that kills its process leaves nothing in history, and would be made again for ever. So is a call that is made while
+ * another one's local attempt is under way. A cancel of the scope is seen when the local attempt ends, and at once during
+ * a regular one.
  */
 export class Caller {
   constructor(
@@ -87,9 +110,11 @@ export class Caller {
     throwIfCancelled()
     let left = policy
     try {
-      if (!this.settings.regularOnly) {
+      if (!this.settings.regularOnly && local.underWay === 0) {
         try {
-          const answer = await CancellationScope.nonCancellable(() => make(localCalls(order), order))
+          const answer = await CancellationScope.nonCancellable(() =>
+            local.inTurn(() => make(localCalls(order), order)),
+          )
           this.onChanged(answer.changed)
           return answer
         } catch (error) {
