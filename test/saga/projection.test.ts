@@ -373,11 +373,7 @@ test('what is due is what no run has reached, reverse as declared, then what was
     const due = dueCompensations(record.steps, record.compensations)
     const kinds = declaredSteps(record)
     const known = record.compensations.map(({ step }) => step)
-    const isTouched = new Set([
-      ...known,
-      ...record.steps.filter(({ attempts, status }) => attempts > 0 || status !== 'pending').map(({ step }) => step),
-    ])
-    const untouched = record.steps.map(({ step }) => step).filter((step) => !isTouched.has(step))
+    const untouched = record.steps.map(({ step }) => step).filter((step) => !known.includes(step))
     const unsettled = record.compensations.filter(
       ({ step, status }) => isDue({ status }) && (kinds[step]?.kind === 'compensatable' || status === 'stuck'),
     )
