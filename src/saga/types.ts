@@ -142,6 +142,11 @@ export interface Decision {
   input?: Json
 }
 
+/** A decision as a run hears of it: with a number it stands in the saga's row already. */
+export interface ToldDecision extends Decision {
+  number?: number
+}
+
 /** A decision that stands in the saga's row. */
 export interface RecordedDecision extends Decision {
   /** The how manyth on its step it is, from 1. */
@@ -352,7 +357,7 @@ export interface SagaActivities {
   /** Says that a step waits for a person. */
   parkSaga(order: ParkOrder): Promise<Parking>
   /** Writes a decision down, by compare-and-set on what is stuck. Throws DecisionRefused. */
-  recordDecision(decision: Decision & { number?: number }): Promise<{ decision: RecordedDecision; view: SagaView }>
+  recordDecision(decision: ToldDecision): Promise<{ decision: RecordedDecision; view: SagaView }>
   /** A run has heard of a decision, and acts on it. */
   takeDecision(order: { step: string; number: number }): Promise<void>
   /** Asks the participants what is left of a rolled back saga, and writes it down. */

@@ -17,6 +17,7 @@ import type {
   RollbackCause,
   RollbackOrder,
   SagaError,
+  ToldDecision,
 } from '../types.js'
 import {
   isEnded,
@@ -387,7 +388,7 @@ export function refusalOf(record: SagaRecord, { step, action }: Decision): strin
 /** The same decision once more, as after an answer that was lost: it has been taken. */
 export function repeatedDecision(
   record: SagaRecord,
-  { number: told, ...decision }: Decision & { number?: number },
+  { number: told, ...decision }: ToldDecision,
 ): RecordedDecision | undefined {
   const records = [...record.compensations, ...record.steps]
   const last = records.find((one) => one.step === decision.step && one.decision)?.decision

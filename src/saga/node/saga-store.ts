@@ -24,6 +24,7 @@ import type {
   SagaError,
   SagaView,
   StepDeclarations,
+  ToldDecision,
 } from '../types.js'
 import { canonical } from './canonical.js'
 import {
@@ -358,7 +359,7 @@ export class SagaStore {
    * Writes a person's decision down, by compare-and-set on what is stuck: of two at once one wins. The same one again, as
    * after a lost answer, is taken as the first. `refused` says why it can't be.
    */
-  async decide(sagaId: string, decision: Decision & { number?: number }): Promise<DecisionAnswer> {
+  async decide(sagaId: string, decision: ToldDecision): Promise<DecisionAnswer> {
     if (!(await this.get(sagaId))) return { kind: 'unknown' }
     return this.#change(sagaId, async (record, save) => {
       const repeated = repeatedDecision(record, decision)

@@ -10,9 +10,9 @@ import {
 } from '@temporalio/workflow'
 import { defineSearchAttributeKey } from '@temporalio/common'
 import { applicationFailureOf, decisionRefused } from '../errors.js'
-import type { Decision, Ending, ParkOrder, Plan, RecordedDecision, SagaView } from '../types.js'
+import type { Decision, Ending, ParkOrder, Plan, RecordedDecision, SagaView, ToldDecision } from '../types.js'
 import { desk, store } from './calls.js'
-import { checkDecision } from './check-decision.js'
+import { checkDecision, trimmedDecision } from './check-decision.js'
 import type { SagaState } from './saga-state.js'
 
 /** The whole saga; the fields of its result stand beside the others. */
@@ -20,7 +20,7 @@ export const stateQuery = defineQuery<SagaView | null>('state')
 /** What a rollback would do now. */
 export const planQuery = defineQuery<Plan>('plan')
 /** A person's word on what is stuck. Answers with the saga once the decision is in PostgreSQL. */
-export const decideUpdate = defineUpdate<SagaView, [Decision & { number?: number }]>('decide')
+export const decideUpdate = defineUpdate<SagaView, [ToldDecision]>('decide')
 
 const sagaStatus = defineSearchAttributeKey('SagaStatus', 'KEYWORD')
 
@@ -116,8 +116,9 @@ export class Attention {
   }
 
   /** Synchronous, before the update is accepted: what is refused here leaves no trace. */
-  #check(decision: unknown): void {
-    checkDecision(decision)
+  #check(given: unknown): void {
+    checkDecision(given)
+    const decision = trimmedDecision(given)
     const { view } = this.state
     const known = this.#decisions.get(decision.step)
     const isRepeated =
@@ -133,7 +134,8 @@ export class Attention {
     }
   }
 
-  async #take(decision: Decision & { number?: number }): Promise<SagaView> {
+  async #take(given: ToldDecision): Promise<SagaView> {
+    const decision = trimmedDecision(given)
     try {
       const recorded = await desk.recordDecision(decision)
       this.#decisions.set(decision.step, recorded.decision)

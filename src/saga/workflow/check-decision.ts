@@ -1,13 +1,13 @@
 import { decisionRefused } from '../errors.js'
-import type { Decision } from '../types.js'
+import type { ToldDecision } from '../types.js'
 
 const actions = ['retry', 'resolve', 'skip']
 
 /**
- * Checks what has come by the update `decide`. Throws DecisionRefused with all that is wrong. With a `number` it is no new
- * decision but word of one that stands in the saga's row.
+ * Checks what has come by the update `decide`, by the API's rules. Throws DecisionRefused with all that is wrong. With a
+ * `number` it is no new decision but word of one that stands in the saga's row.
  */
-export function checkDecision(value: unknown): asserts value is Decision & { number?: number } {
+export function checkDecision(value: unknown): asserts value is ToldDecision {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw decisionRefused('A decision is an object {"step","action","reason","actor","input"?}.')
   }
@@ -24,11 +24,15 @@ export function checkDecision(value: unknown): asserts value is Decision & { num
   if (problems.length > 0) throw decisionRefused(`The decision is not right: ${problems.join('; ')}.`)
 }
 
+/** The decision with its texts trimmed. */
+export function trimmedDecision(decision: ToldDecision): ToldDecision {
+  const { step, reason, actor } = decision
+  return { ...decision, step: step.trim(), reason: reason.trim(), actor: actor.trim() }
+}
+
+/** Something visible, no control characters, well-formed Unicode. */
 function isText(value: unknown, maxLength: number): boolean {
-  return (
-    typeof value === 'string' &&
-    value.trim().length > 0 &&
-    Array.from(value).length <= maxLength &&
-    !/[\p{Cc}\p{Cs}]/u.test(value)
-  )
+  if (typeof value !== 'string') return false
+  const text = value.trim()
+  return /[^\p{Z}\p{Cf}]/u.test(text) && !/[\p{Cc}\p{Cs}]/u.test(text) && Array.from(text).length <= maxLength
 }
