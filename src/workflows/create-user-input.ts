@@ -29,11 +29,11 @@ export type CreateUser = Omit<CreateUserRequest, 'failures'>
 
 const check = makeCheck(CreateUserRequest)
 
-/** Trims the texts of a request; whatever else it is stays as it is, for the check to name. */
-export function trimmed<T>(request: T): T {
+/** Trims the texts of a request, but for one field; whatever else it is stays as it is, for the check to name. */
+export function trimmed<T>(request: T, { but }: { but?: string } = {}): T {
   if (typeof request !== 'object' || request === null || Array.isArray(request)) return request
-  const trim = (value: unknown) => (typeof value === 'string' ? value.trim() : value)
-  return Object.fromEntries(Object.entries(request).map(([key, value]) => [key, trim(value)])) as T
+  const trim = (key: string, value: unknown) => (typeof value === 'string' && key !== but ? value.trim() : value)
+  return Object.fromEntries(Object.entries(request).map(([key, value]) => [key, trim(key, value)])) as T
 }
 
 /** The Node half of createUserSaga: reads its input, and says what of it people may see. */

@@ -153,7 +153,7 @@ export const sagaRoutes =
       {
         schema: { params: SagaParams, body: DecisionRequest },
         preValidation: async (request) => {
-          request.body = trimmed(request.body)
+          request.body = trimmed(request.body, { but: 'input' })
         },
       },
       async (request) => {
