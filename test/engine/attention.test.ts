@@ -25,7 +25,8 @@ const participants = ['first', 'second', 'third', 'flight', 'hotel', 'charge', '
     },
     compensate({ sagaId, input }) {
       const place = picky.get(`${sagaId} ${name}`)
-      const isWrong = place !== undefined && (input as { to: string }).to !== place
+      const to = typeof input === 'string' ? input : (input as { to: string }).to
+      const isWrong = place !== undefined && to !== place
       if (!broken.has(`${sagaId} ${name}`) && !isWrong) return
       throw ApplicationFailure.create({ type: 'Jammed', message: `${name} is jammed`, nonRetryable: true })
     },
@@ -198,6 +199,82 @@ test.concurrent('a corrected input stays for the retries behind it', async () =>
   expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
 })
 
+test.concurrent('a corrected input that is a text is taken as it is', async () => {
+  const sagaId = randomUUID()
+  refusing.add(`${sagaId} third`)
+  picky.set(`${sagaId} second`, ' Genève ')
+  await engine.start('stackSaga', { to: 'Zürich' }, { sagaId })
+  await needsAttention(sagaId)
+  await decide(sagaId, { step: 'second', action: 'retry', ...hers, input: ' Genève ' })
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
+})
+
+test.concurrent('an update is taken with its texts trimmed, like a decision by HTTP', async () => {
+  const sagaId = await startStuck()
+  const decision = { step: ' second', action: 'skip', reason: ` ${'🙃'.repeat(500)} `, actor: 'grace ' }
+  const handle = client.workflow.getHandle(sagaId)
+  await handle.executeUpdate('decide', { args: [decision] })
+  const saga = await sagas.ended(sagaId)
+  expect(saga.compensations[1]).toMatchObject({ status: 'skipped', reason: '🙃'.repeat(500), actor: 'grace' })
+  expect(await decide(sagaId, decision)).toMatchObject({ status: 200 })
+})
+
+test.concurrent('a cancel of a saga that waits changes nothing, by whatever door it comes', async () => {
+  const sagaId = await startStuck()
+  const before = await sagas.get(sagaId)
+  const answer = await sagas.post(`/saga/${sagaId}/cancel`, { reason: 'no longer needed' })
+  expect({ status: answer.status, body: await answer.json() }).toMatchObject({
+    status: 202,
+    body: { status: 'NEEDS_ATTENTION' },
+  })
+  await client.workflow.getHandle(sagaId).cancel()
+  expect(await client.workflow.getHandle(sagaId).query('state')).toMatchObject({ status: 'NEEDS_ATTENTION' })
+  expect(await sagas.get(sagaId)).toEqual(before)
+  broken.delete(`${sagaId} second`)
+  await decide(sagaId, { step: 'second', action: 'retry', ...hers })
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED', error: { type: 'Rejected' } })
+  expect(await failureOf(sagaId)).toMatchObject({ type: 'SagaCompensated', details: [{ failedStep: 'third' }] })
+})
+
+test.concurrent('a cancel by the CLI of a saga that waits behind its point of no return changes nothing', async () => {
+  const sagaId = await startStuckTrip()
+  await client.workflow.getHandle(sagaId).cancel()
+  expect(await client.workflow.getHandle(sagaId).query('state')).toMatchObject({ status: 'NEEDS_ATTENTION' })
+  refusing.delete(`${sagaId} ticket`)
+  await decide(sagaId, { step: 'ticket', action: 'retry', ...hers })
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPLETED', ticket: 'ticket' })
+  expect(await sagas.closing(sagaId)).toEqual({ status: 'COMPLETED' })
+})
+
+test.concurrent('a decision on a saga whose run is gone is taken, and carried out by the next run', async () => {
+  const [resolved, corrected] = [await startStuck(), randomUUID()]
+  refusing.add(`${corrected} third`)
+  picky.set(`${corrected} second`, 'Genève')
+  await engine.start('stackSaga', { to: 'Zürich' }, { sagaId: corrected })
+  await needsAttention(corrected)
+  for (const sagaId of [resolved, corrected]) await client.workflow.getHandle(sagaId).terminate('by mistake')
+  const decisions = [
+    [resolved, { step: 'second', action: 'resolve', ...hers }],
+    [corrected, { step: 'second', action: 'retry', ...hers, input: { to: 'Genève' } }],
+  ] as const
+  for (const [sagaId, decision] of decisions) {
+    expect(await decide(sagaId, decision)).toMatchObject({ status: 200, answer: { status: 'COMPENSATING' } })
+    // What the sweep does once it has found the run gone, and need not be waited for.
+    expect(await engine.starter.recover(sagaId, 'its run was terminated')).toBe('started')
+  }
+  expect(await sagas.ended(resolved)).toMatchObject({
+    status: 'COMPENSATED',
+    failedStep: 'third',
+    compensations: [{}, { step: 'second', status: 'resolved', ...hers }, { step: 'first', status: 'done' }],
+  })
+  expect(await engine.effects(resolved)).toEqual(['second'])
+  expect(await sagas.ended(corrected)).toMatchObject({
+    status: 'COMPENSATED',
+    compensations: [{}, { step: 'second', status: 'done', ...hers }, { step: 'first', status: 'done' }],
+  })
+  expect(await engine.effects(corrected)).toEqual([])
+})
+
 test.concurrent('a decision that is sent again gets the answer of the first, also when the saga has ended', async () => {
   const sagaId = randomUUID()
   refusing.add(`${sagaId} third`)
@@ -259,6 +336,7 @@ const refusedUpdates: [what: string, decision: unknown, sentence: string][] = [
   ['a reason too long', { ...good, reason: 'r'.repeat(501) }, 'reason must be'],
   ['a reason with a control character', { ...good, reason: 'a\nb' }, 'reason must be'],
   ['half a character', { ...good, reason: 'a\ud800' }, 'reason must be'],
+  ['a reason of nothing visible', { ...good, reason: '\u200b' }, 'reason must be'],
   ['no actor', { ...good, actor: undefined }, 'actor must be'],
   ['an actor too long', { ...good, actor: 'a'.repeat(101) }, 'actor must be'],
   ['an unknown field', { ...good, force: true }, 'force is not a field'],
