@@ -70,7 +70,7 @@ async function park(failures: FailuresInput, on = sagas): Promise<Parked> {
 // All begun together, for an undo takes 40 s to be given up.
 const [behindB, lastA, resolvedA, skippedA, forCli, refusing, racedBy2, racedBy10, forKill, forLateWorker, single1] =
   await Promise.all([
-    park({ B: jammed }),
+    park({ B: { ...jammed, n: 10 } }),
     park({ A: jammed }),
     park({ A: { ...broken, when: 'after' } }),
     park({ A: broken }),
@@ -125,10 +125,11 @@ test.concurrent('a stuck undo makes the saga need attention, says what to do, an
   expect(['COMPENSATING', 'COMPENSATED']).toContain(answer.status)
   expect(await sagas.ended(sagaId)).toMatchObject({
     status: 'COMPENSATED',
-    compensations: [{}, { step: 'B', status: 'done', attempts: 9, ...hers }, { step: 'A', status: 'done' }],
+    compensations: [{}, { step: 'B', status: 'done', attempts: 11, ...hers }, { step: 'A', status: 'done' }],
   })
-  expect((await sagas.log(sagaId)).slice(-7)).toEqual([
-    ...['COMPENSATE_B decision', 'COMPENSATE_B success 9', 'COMPENSATE_A success 1'],
+  expect((await sagas.log(sagaId)).slice(-9)).toEqual([
+    ...['COMPENSATE_B decision', 'COMPENSATE_B failed 9', 'COMPENSATE_B failed 10', 'COMPENSATE_B success 11'],
+    'COMPENSATE_A success 1',
     ...['COMPENSATE_C verified', 'COMPENSATE_B verified', 'COMPENSATE_A verified'],
     'SAGA compensated',
   ])
@@ -378,6 +379,21 @@ test.concurrent('a saga that waits takes no place of MAX_OPEN_SAGAS, and is foun
   await decide(sagaId, { ...good }, singles)
   expect(await singles.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
   expect(await found('COMPENSATED')).toEqual([sagaId])
+})
+
+test.concurrent('a run that begins with the SagaStatus of another one leaves its own', async () => {
+  const { sagaId } = single1
+  await singles.ended(sagaId, { timeoutMs: 110_000 })
+  const started = `status-${randomUUID()}`
+  await singles.temporal(
+    ...['workflow', 'start', '--type', 'createUserSaga', '--task-queue', 'saga', '--workflow-id', started],
+    ...['--input', JSON.stringify({ ...ada, failures: {} }), '--search-attribute', 'SagaStatus="NEEDS_ATTENTION"'],
+  )
+  expect(await singles.ended(started)).toMatchObject({ status: 'COMPLETED' })
+  await until('it is found as COMPLETED', async () => {
+    const query = `SagaStatus="COMPLETED" AND WorkflowId="${started}"`
+    return JSON.parse(await singles.temporal('workflow', 'list', '--query', query, '--output', 'json')).length === 1
+  })
 })
 
 test.concurrent('a namespace without SagaStatus makes no workflow task fail', async () => {

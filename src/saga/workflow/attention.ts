@@ -24,7 +24,7 @@ export const decideUpdate = defineUpdate<SagaView, [ToldDecision]>('decide')
 
 const sagaStatus = defineSearchAttributeKey('SagaStatus', 'KEYWORD')
 
-/** A waiting run begins anew behind so many events; some forty decisions. */
+/** A waiting run begins anew behind so many events: some fifty decisions and more. */
 const LONG_HISTORY = 500
 
 /** The saga turned out to have ended: whoever works on it stops. */
@@ -92,8 +92,8 @@ export class Attention {
   async #parked(order: Omit<ParkOrder, 'decisions'>): Promise<RecordedDecision> {
     const { step } = order
     const parked = await store.parkSaga({ ...order, decisions: this.known(step) })
-    if (parked.go === 'ended') throw new SagaEnded(parked.ending)
     this.state.see(parked.view)
+    if (parked.go === 'ended') throw new SagaEnded(parked.ending)
     if (parked.go === 'on') return parked.decision
     this.#isShown ||= parked.hasSagaStatus
     this.show()
@@ -121,8 +121,9 @@ export class Attention {
     const decision = trimmedDecision(given)
     const { view } = this.state
     const known = this.#decisions.get(decision.step)
+    const { action, actor, reason, number } = decision
     const isRepeated =
-      decision.number !== undefined || (known?.action === decision.action && known.actor === decision.actor)
+      number !== undefined || (known?.action === action && known.actor === actor && known.reason === reason)
     const isStuck = [...(view?.steps ?? []), ...(view?.compensations ?? [])].some(
       ({ step, status }) => step === decision.step && status === 'stuck',
     )
