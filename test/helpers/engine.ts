@@ -132,8 +132,14 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     },
     async replay() {
       for (const sagaId of sagas.started) {
-        const history = await temporal.client.workflow.getHandle(sagaId).fetchHistory()
-        await Worker.runReplayHistory({ workflowBundle }, history, sagaId)
+        // The latest run first, then those that it has continued.
+        let runId: string | undefined
+        do {
+          const history = await temporal.client.workflow.getHandle(sagaId, runId).fetchHistory()
+          await Worker.runReplayHistory({ workflowBundle }, history, sagaId)
+          runId =
+            history.events?.[0]?.workflowExecutionStartedEventAttributes?.continuedExecutionRunId?.trim() || undefined
+        } while (runId)
       }
       return sagas.started.length
     },

@@ -82,6 +82,24 @@ const [behindB, lastA, resolvedA, skippedA, forCli, refusing, racedBy2, racedBy1
     park({ B: jammed }, programs),
     park({ A: jammed }, singles),
   ])
+/** One whose user somebody else has begun to use: its undo meets a foreign key. */
+const obstructed = (async () => {
+  const sagaId = await sagas.start({
+    C: [
+      { mode: 'first', n: 1, kind: 'hang' },
+      { mode: 'always', kind: 'reject' },
+    ],
+  })
+  await sagas.logged(sagaId, 'B success 1')
+  await query(
+    sagas.where.database,
+    `INSERT INTO table_b (user_id, address, saga_id) SELECT id, 'elsewhere', 'of another saga' FROM table_a WHERE saga_id = $1`,
+    [sagaId],
+  )
+  await needsAttention(sagaId)
+  return sagaId
+})()
+obstructed.catch(() => {})
 const waited = sagas.post('/saga?wait=60', { ...ada, failures: { ...refusedC, A: jammed } })
 waited.catch(() => {})
 
@@ -151,6 +169,21 @@ test.concurrent('a retry that succeeds compensates the saga', async () => {
   const { sagaId, parked } = lastA
   await parked
   expect(await decide(sagaId, { step: 'A', action: 'retry', ...hers })).toMatchObject({ status: 200 })
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
+  expect(await sagas.rows(sagaId)).toEqual(nowhere)
+})
+
+test.concurrent('what stands in the way of an undo is named, and once it is removed a retry succeeds', async () => {
+  const sagaId = await obstructed
+  const stuck = (await sagas.logRows(sagaId)).at(-1)
+  expect(stuck).toMatchObject({ service: 'COMPENSATE_A', status: 'stuck' })
+  expect(stuck?.message).toContain('SQLSTATE 23503 on table_b')
+  await query(
+    sagas.where.database,
+    `DELETE FROM table_b WHERE saga_id = 'of another saga' AND user_id = (SELECT id FROM table_a WHERE saga_id = $1)`,
+    [sagaId],
+  )
+  await decide(sagaId, { step: 'A', action: 'retry', ...hers })
   expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
   expect(await sagas.rows(sagaId)).toEqual(nowhere)
 })
