@@ -66,9 +66,11 @@ export interface Participant<Input, Result, Tx = unknown> extends ForwardPartici
   compensate(tx: Tx, call: { sagaId: string; input: Input; result: Result }): Promise<void>
 }
 
-// Method parameters compare bivariantly, so every participant is one of these, whatever it takes and gives.
-export type AnyParticipant = Participant<never, Json | void, never>
+// Every participant is one of these, whatever it takes and gives, also one with a type of its own.
 export type AnyForwardParticipant = ForwardParticipant<never, Json | void, never>
+export type AnyParticipant = AnyForwardParticipant & {
+  compensate(tx: never, call: { sagaId: string; input: never; result: never }): Promise<void>
+}
 
 export type InputOf<P> = P extends { invoke(tx: never, call: { sagaId: string; input: infer I }): unknown } ? I : never
 export type ResultOf<P> = P extends { invoke(...args: never[]): Promise<infer R> } ? R : never
