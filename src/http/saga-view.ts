@@ -1,4 +1,4 @@
-import { declaredSteps, toView, withRunning, type SagaRecord } from '../saga/node/saga-record.js'
+import { declaredSteps, inputsOf, toView, withRunning, type SagaRecord } from '../saga/node/saga-record.js'
 import { planOf } from '../saga/plan.js'
 import type { Plan } from '../saga/types.js'
 import type { Saga, SagaAccepted } from './schemas/saga.js'
@@ -17,8 +17,7 @@ export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
 /** What a rollback would do now. */
 export function toPlan(record: SagaRecord): Plan {
   const now = withRunning(record)
-  const inputs = Object.fromEntries(record.steps.map(({ step, input }) => [step, input]))
-  return planOf(now, declaredSteps(record), inputs)
+  return planOf(now, declaredSteps(record), inputsOf(record))
 }
 
 export function toAccepted({ sagaId, status }: SagaRecord, links: LinkOptions): SagaAccepted {

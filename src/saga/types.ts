@@ -221,6 +221,7 @@ export type Opening =
       /** The pivot is applied already: forward is the only way. */
       pastPivot: boolean
       decided: DecidedStep[]
+      inputs: StepInputs
     }
   | {
       go: 'rollback'
@@ -230,8 +231,12 @@ export type Opening =
       /** The fate is decided; else the pivot, where there is one, has its say first. */
       isClaimed: boolean
       decided: DecidedStep[]
+      inputs: StepInputs
     }
   | { go: 'ended'; ending: Ending; view: SagaView }
+
+/** What earlier runs have given the steps, secrets masked. */
+export type StepInputs = Record<string, Json>
 
 export interface RunSettings {
   stepTimeoutMs: number
@@ -277,6 +282,7 @@ export type Recovery =
       isClaimed: boolean
       /** The pivot is applied: the saga goes on forward. */
       pastPivot: boolean
+      inputs: StepInputs
       view: SagaView
     }
 

@@ -12,6 +12,7 @@ import type {
   SagaView,
   Status,
   StepDeclarations,
+  StepInputs,
   StepKind,
   StepView,
 } from '../types.js'
@@ -96,6 +97,11 @@ export function cancelCause(cancel: CancelRequest | null): RollbackCause {
 /** The steps as the saga declared them when it was written down. */
 export function declaredSteps({ steps }: Pick<SagaRecord, 'steps'>): StepDeclarations {
   return Object.fromEntries(steps.map(({ step, service, kind = 'compensatable' }) => [step, { service, kind }]))
+}
+
+/** What the steps were given, secrets masked. */
+export function inputsOf({ steps }: Pick<SagaRecord, 'steps'>): StepInputs {
+  return Object.fromEntries(steps.flatMap(({ step, input }) => (input === undefined ? [] : [[step, input]])))
 }
 
 /** Whether the saga is past its point of no return. */

@@ -53,6 +53,7 @@ import {
   causeOf,
   declaredSteps,
   endingOf,
+  inputsOf,
   isEnded,
   isPastPivot,
   recordColumns,
@@ -219,6 +220,7 @@ export class SagaStore {
       const settings = { ...times, regularOnly: openings > 1 }
       const view = toView(opened)
       const decided = decidedSteps(opened)
+      const inputs = inputsOf(opened)
       const isClaimed = record.fate === 'rollback'
       const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
       const pastPivot = isPastPivot(record)
@@ -228,8 +230,8 @@ export class SagaStore {
           ? cancelCause(record.cancel)
           : (record.stopping ?? (leftMs <= 0 ? deadlineExceeded(times) : undefined))
       return cause && !pastPivot
-        ? { go: 'rollback', cause, settings, view, isClaimed, decided }
-        : { go: 'forward', input, settings, view, leftMs: Math.max(0, leftMs), pastPivot, decided }
+        ? { go: 'rollback', cause, settings, view, isClaimed, decided, inputs }
+        : { go: 'forward', input, settings, view, leftMs: Math.max(0, leftMs), pastPivot, decided, inputs }
     })
   }
 
@@ -260,6 +262,7 @@ export class SagaStore {
         settings: { ...times, regularOnly: true },
         isClaimed,
         pastPivot: isPastPivot(record),
+        inputs: inputsOf(recovered),
         view: toView(recovered),
       }
     })

@@ -21,7 +21,7 @@ export function recoverSaga(loss?: Loss): Promise<Json> {
         firstRunId: workflowInfo().firstExecutionRunId,
         ...(loss && { loss }),
       })
-      state.see(recovery.view)
+      state.see(recovery.view, recovery.go === 'ended' ? {} : recovery.inputs)
       around.attention.show()
       if (recovery.go === 'ended') return recovery.ending
       const { type, request, steps, settings, cause, isClaimed, pastPivot } = recovery

@@ -37,7 +37,7 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
   const result = await withAttention(next, async (around) => {
     const { state, attention } = around
     const opening = await open(saga, input)
-    state.see(opening.view)
+    state.see(opening.view, opening.go === 'ended' ? {} : opening.inputs)
     attention.show()
     if (opening.go === 'ended') return opening.ending
     const run = makeRun(saga.steps, opening, around)

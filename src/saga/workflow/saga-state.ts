@@ -1,12 +1,12 @@
 import { planOf } from '../plan.js'
 import { fieldsOf } from '../plan.js'
-import type { Changed, CompletionClaim, Json, Plan, SagaView, StepDeclarations } from '../types.js'
+import type { Changed, CompletionClaim, Plan, SagaView, StepDeclarations, StepInputs } from '../types.js'
 import type { CompensationStack } from './compensation-stack.js'
 
 /** The run's own picture of the saga, for those who ask it: what its activities have told of the saga's row. */
 export class SagaState {
   #view: SagaView | undefined
-  #inputs: Record<string, Json> = {}
+  readonly #inputs: StepInputs = {}
   #declared: StepDeclarations = {}
   #stack: CompensationStack | undefined
 
@@ -31,8 +31,10 @@ export class SagaState {
     this.#stack = stack
   }
 
-  see(view: SagaView): void {
+  /** Takes over the saga as its row stands; `inputs`: what earlier runs have given its steps. */
+  see(view: SagaView, inputs: StepInputs = {}): void {
     this.#view = view
+    Object.assign(this.#inputs, inputs)
   }
 
   /** Takes over what an attempt made of a step and its compensation. */
