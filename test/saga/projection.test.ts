@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { canonical } from '../../src/saga/node/canonical.js'
 import {
   afterAttempt,
@@ -120,7 +120,7 @@ class Row {
       ...{ failures: null, firstRunId: 'first', openings: 1, claims: 0, cancel: null, stopping: null },
       ...{ compensations: [], result: null, failedStep: null, error: null },
       ...{ startedAt: new Date(), endedAt: null, decidedAt: null },
-      steps: [...pattern].map((kind, i) => ({
+      steps: pattern.split('').map((kind, i) => ({
         ...{ step: `s${i}`, service: `service${i}`, status: 'pending', attempts: 0 },
         kind: kindsOf[kind as keyof typeof kindsOf],
       })),
@@ -195,6 +195,8 @@ class Row {
       case 'recover':
         if (isEnded(record)) return false
         return this.save({ changes: afterRecovery(record), entries: [] })
+      default:
+        return one satisfies never
     }
   }
 
