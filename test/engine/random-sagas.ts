@@ -1,4 +1,4 @@
-import { compensatable, defineSaga, pivot, retriable, type StepCalls } from '../../src/saga/workflow/define-saga.js'
+import { compensatable, defineSaga, pivot, retriable } from '../../src/saga/workflow/define-saga.js'
 import type { StepDeclarations } from '../../src/saga/types.js'
 import type { effectService } from '../helpers/engine.js'
 
@@ -34,10 +34,11 @@ export const cpr = random('cpr', { s1: c('s1'), s2: p('s2'), s3: r('s3') })
 export const cprr = random('cprr', { s1: c('s1'), s2: p('s2'), s3: r('s3'), s4: r('s4') })
 export const ccpr = random('ccpr', { s1: c('s1'), s2: c('s2'), s3: p('s3'), s4: r('s4') })
 
-function random<Steps extends StepDeclarations>(type: string, steps: Steps) {
-  return defineSaga(type, steps, async (step: StepCalls<Steps>, input: RandomInput) => {
-    const calls = step as unknown as Record<string, (input: RandomInput) => Promise<unknown>>
-    for (const group of input.groups) await Promise.all(group.map((name) => calls[name]?.(input)))
+function random(type: string, steps: StepDeclarations) {
+  return defineSaga(type, steps, async (step, input: RandomInput) => {
+    const calls = step as Record<string, (input: RandomInput) => Promise<unknown>>
+    const call = async (name: string) => calls[name]?.(input)
+    for (const group of input.groups) await Promise.all(group.map(call))
     return { done: input.groups.flat().length }
   })
 }

@@ -35,63 +35,61 @@ export interface Outcome {
 /** What has happened that no model can know: who was heard, and what a race let through. */
 export interface Seen {
   accepted: Accepted[]
-  /** The effects that were made. */
+  /** The effects that were made; asked for only where one step failed, or a cancel came, while others were under way. */
   made: string[]
-  /** A cancel was the cause. */
-  cancelled: boolean
-  /** Where a cancel was: the steps that the run had come to, newest first. */
-  reached: string[]
+  /** Where a cancel was the cause: the steps that the run had come to. */
+  cancelledAt?: string[]
 }
+
+type Cause = Pick<Outcome, 'failedStep' | 'error'>
 
 /** How the saga may have ended: one way, but where several steps fail at once. */
 export function predict(scenario: Scenario, seen: Seen): Outcome[] {
-  const { kinds, groups } = scenario
-  const kindOf = (step: string) => kinds[Number(step.slice(1)) - 1]
-  const forward: string[] = []
+  const { groups } = scenario
+  const isCalled = (group: string[] = []) => !seen.cancelledAt || group.some((step) => seen.cancelledAt?.includes(step))
+  const called: string[][] = []
   for (const group of groups) {
-    if (seen.cancelled && !group.some((step) => seen.reached.includes(step))) {
-      return [backFrom(scenario, seen, forward, { failedStep: undefined, error: 'Cancelled' })]
-    }
-    forward.push(...group)
-    const failed = group.flatMap((step) => {
-      const { error, applied } = callsOf(scenario, step)
-      if (error === undefined || kindOf(step) === 'r') return []
-      // The pivot's barrier has the last word.
-      return kindOf(step) === 'p' && applied ? [] : [{ failedStep: step, error }]
-    })
-    if (seen.cancelled) {
-      const last = !groups
-        .slice(groups.indexOf(group) + 1)
-        .some((next) => next.some((step) => seen.reached.includes(step)))
-      if (last) return [backFrom(scenario, seen, forward, { failedStep: undefined, error: 'Cancelled' })]
-    }
-    if (failed.length > 0) return failed.map((cause) => backFrom(scenario, seen, forward, cause))
+    if (isCalled(group)) called.push(group)
+    const causes: Cause[] = seen.cancelledAt
+      ? isCalled(groups[called.length])
+        ? []
+        : [{ failedStep: undefined, error: 'Cancelled' }]
+      : failuresIn(scenario, group)
+    if (causes.length > 0) return causes.map((cause) => backFrom(scenario, seen, called, cause))
   }
   const byHand = seen.accepted.filter(({ action }) => action === 'resolve').map(({ step }) => step)
+  const effects = groups.flat().filter((step) => !byHand.includes(step))
   return [
-    {
-      status: 'COMPLETED',
-      failedStep: undefined,
-      error: undefined,
-      compensations: [],
-      effects: forward.filter((step) => !byHand.includes(step)).toSorted(),
-    },
+    { status: 'COMPLETED', failedStep: undefined, error: undefined, compensations: [], effects: effects.toSorted() },
   ]
 }
 
-/** What a rollback leaves: every step that was called is undone, newest first, as far as people let it. */
-function backFrom(
-  scenario: Scenario,
-  { accepted, made }: Seen,
-  called: string[],
-  cause: Pick<Outcome, 'failedStep' | 'error'>,
-): Outcome {
-  const ends = called.toReversed().map((step) => {
-    if (!made.includes(step)) return { step, status: 'empty' }
-    const last = accepted.findLast((one) => one.step === step)
-    const status = { retry: 'done', resolve: 'resolved', skip: 'skipped' }[last?.action ?? 'retry']
-    return { step, status }
+/** Why the saga can't go on behind these steps. A retriable one waits for a person, a pivot's barrier has the last word. */
+function failuresIn(scenario: Scenario, group: string[]): Cause[] {
+  return group.flatMap((step) => {
+    const { error, applied } = callsOf(scenario, step)
+    const kind = scenario.kinds[Number(step.slice(1)) - 1]
+    if (error === undefined || kind === 'r' || (kind === 'p' && applied)) return []
+    return [{ failedStep: step, error }]
   })
+}
+
+/** What a rollback leaves: every step that was called is undone, newest first, as far as people let it. */
+function backFrom(scenario: Scenario, seen: Seen, called: string[][], cause: Cause): Outcome {
+  const last = called.at(-1) ?? []
+  const tookEffect = (step: string) => {
+    if (!last.includes(step)) return true
+    if (!callsOf(scenario, step).applied) return false
+    return last.length > 1 || seen.cancelledAt ? seen.made.includes(step) : true
+  }
+  const ends = called
+    .flat()
+    .toReversed()
+    .map((step) => {
+      const word = seen.accepted.findLast((one) => one.step === step)?.action ?? 'retry'
+      const status = tookEffect(step) ? { retry: 'done', resolve: 'resolved', skip: 'skipped' }[word] : 'empty'
+      return { step, status }
+    })
   const left = ends.filter(({ status }) => status === 'resolved' || status === 'skipped').map(({ step }) => step)
   return {
     ...cause,
