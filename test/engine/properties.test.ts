@@ -233,7 +233,7 @@ const retryAsItIs = { action: 'retry' as const, isCorrected: false, hasRival: fa
 async function wrongWith(told: Told): Promise<string | undefined> {
   const { sagaId, scenario, accepted, plan, cancel } = told
   const saga = await sagas.get(sagaId)
-  const log = await sagas.log(sagaId)
+  const rows = await sagas.logRows(sagaId)
   const effects = await engine.effects(sagaId)
   const compensations = saga.compensations as CompensationView[]
   const found = {
@@ -242,6 +242,11 @@ async function wrongWith(told: Told): Promise<string | undefined> {
     error: saga.error?.type,
     compensations: compensations.map(({ step, status }) => `${step} ${status}`),
     effects: effects.toSorted(),
+    waits: names.flatMap((step) => {
+      const own = ({ service, status }: LogRow) => status === 'stuck' && [step, `COMPENSATE_${step}`].includes(service)
+      const waits = rows.filter(own).length
+      return waits > 0 ? [`${step} ${waits}`] : []
+    }),
   }
   try {
     const model = predict(scenario, {
@@ -262,7 +267,7 @@ async function wrongWith(told: Told): Promise<string | undefined> {
     if (cancel?.answer?.code === 202 && !scenario.kinds.includes('p')) expect(saga.status).not.toBe('COMPLETED')
     if (cancel?.answer?.code === 409) expect(saga.error?.type).not.toBe('Cancelled')
 
-    checkLog(await sagas.logRows(sagaId), told, saga.status)
+    checkLog(rows, told, saga.status)
     if (plan) {
       expect(found.compensations.slice(-plan.length).map((one) => one.split(' ')[0])).toEqual(plan)
     }
@@ -276,7 +281,8 @@ async function wrongWith(told: Told): Promise<string | undefined> {
     return undefined
   } catch (error) {
     const known = JSON.stringify({ ...told, made: made[sagaId], undone: undone[sagaId] })
-    return `${known}\nlog: ${log.join(', ')}\n${(error as Error).message}`
+    const log = rows.map(({ service, status, attempt }) => `${service} ${status} ${attempt ?? ''}`.trim()).join(', ')
+    return `${known}\nlog: ${log}\n${(error as Error).message}`
   }
 }
 

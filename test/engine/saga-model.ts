@@ -30,6 +30,8 @@ export interface Outcome {
   compensations: string[]
   /** By name. */
   effects: string[]
+  /** How often it waited for a person, each as "step times". */
+  waits: string[]
 }
 
 /** What has happened that no model can know: who was heard, and what a race let through. */
@@ -60,7 +62,15 @@ export function predict(scenario: Scenario, seen: Seen): Outcome[] {
   const byHand = seen.accepted.filter(({ action }) => action === 'resolve').map(({ step }) => step)
   const effects = groups.flat().filter((step) => !byHand.includes(step))
   return [
-    { status: 'COMPLETED', failedStep: undefined, error: undefined, compensations: [], effects: effects.toSorted() },
+    {
+      ...{ status: 'COMPLETED', failedStep: undefined, error: undefined, compensations: [] },
+      effects: effects.toSorted(),
+      waits: waitsFor(
+        scenario,
+        seen,
+        groups.flat().filter((step) => kindOf(scenario, step) === 'r'),
+      ),
+    },
   ]
 }
 
@@ -68,7 +78,7 @@ export function predict(scenario: Scenario, seen: Seen): Outcome[] {
 function failuresIn(scenario: Scenario, group: string[]): Cause[] {
   return group.flatMap((step) => {
     const { error, applied } = callsOf(scenario, step)
-    const kind = scenario.kinds[Number(step.slice(1)) - 1]
+    const kind = kindOf(scenario, step)
     if (error === undefined || kind === 'r' || (kind === 'p' && applied)) return []
     return [{ failedStep: step, error }]
   })
@@ -96,7 +106,31 @@ function backFrom(scenario: Scenario, seen: Seen, called: string[][], cause: Cau
     status: ends.some(({ status }) => status === 'skipped') ? 'PARTIALLY_COMPENSATED' : 'COMPENSATED',
     compensations: ends.map(({ step, status }) => `${step} ${status}`),
     effects: left.toSorted(),
+    waits: waitsFor(scenario, seen, called.flat().filter(tookEffect)),
   }
+}
+
+/** How often the last word on these steps, undos or steps behind the pivot, is asked of a person: each failure that is final. */
+function waitsFor({ failures, fatal }: Scenario, { accepted }: Seen, steps: string[]): string[] {
+  return steps.toSorted().flatMap((step) => {
+    const words = accepted.filter((one) => one.step === step)
+    let refusals = (failures[step] ?? []).find(({ kind }) => kind === 'reject')?.n ?? 0
+    let broken = fatal[step] ?? 0
+    let waits = 0
+    while (refusals + broken > 0) {
+      if (refusals > 0) refusals -= 1
+      else broken -= 1
+      const word = words[waits]
+      waits += 1
+      if (word?.action !== 'retry') break
+      if (word.isCorrected) broken = 0
+    }
+    return waits > 0 ? [`${step} ${waits}`] : []
+  })
+}
+
+function kindOf({ kinds }: Scenario, step: string): string | undefined {
+  return kinds[Number(step.slice(1)) - 1]
 }
 
 /** The first three calls of a step: the error that ends them, and whether one of them took effect. */
