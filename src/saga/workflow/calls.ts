@@ -52,7 +52,7 @@ const storeCalls = proxyLocalActivities<SagaActivities>({
 })
 
 /** The engine's own work on the saga's row. Without a limit: a saga never ends because PostgreSQL is away. */
-export const store: SagaActivities = new Proxy(storeCalls as SagaActivities, {
+export const store = new Proxy<SagaActivities>(storeCalls, {
   get: (calls, name: keyof SagaActivities) => (order: never) => local.inTurn<unknown>(() => calls[name](order)),
 })
 
