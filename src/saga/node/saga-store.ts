@@ -3,12 +3,13 @@ import { withTransaction, type Client, type Pool } from '../../db.js'
 import { FailureType, deadlineExceeded, invalidInput, sagaIdTaken, type InputProblem } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
-  AttemptOrder,
   Changed,
   Closing,
+  CompensateOrder,
   CompletionClaim,
   Decision,
   Ending,
+  InvokeOrder,
   Json,
   Loss,
   OpenOrder,
@@ -24,6 +25,7 @@ import type {
   SagaError,
   SagaView,
   StepDeclarations,
+  StepKind,
   ToldDecision,
 } from '../types.js'
 import { canonical } from './canonical.js'
@@ -269,7 +271,8 @@ export class SagaStore {
   }
 
   /** Read before each attempt. Throws where the saga has no row. */
-  async beginAttempt(sagaId: string, { step, op }: AttemptOrder): Promise<AttemptStart> {
+  async beginAttempt(sagaId: string, order: InvokeOrder | CompensateOrder): Promise<AttemptStart> {
+    const { step, op } = order
     const { rows } = await this.pool.query(
       `SELECT s.type, s.fate, s.input, s.cancel, s.steps, s.compensations, s.failures,
               i.failures AS "allFailures", i.generation
@@ -278,6 +281,10 @@ export class SagaStore {
     )
     const row = rows[0]
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
+    if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
+      await this.#declare(sagaId, { step, service: order.service, kind: order.op === 'invoke' ? order.kind : 'pivot' })
+      return this.beginAttempt(sagaId, order)
+    }
     const own: Failures | null = row.failures
     return {
       fate: row.fate,
@@ -289,6 +296,20 @@ export class SagaStore {
       },
       secrets: this.secretsOf(row),
     }
+  }
+
+  /**
+   * Adds a step that the saga's code has gained since the saga was written down: before it is called, or nobody would know
+   * to undo it. Where a rollback was claimed first it is not called any more.
+   */
+  async #declare(
+    sagaId: string,
+    { step, service, kind }: { step: string; service: string; kind: StepKind },
+  ): Promise<void> {
+    await this.#change(sagaId, async (record, save) => {
+      if (record.fate !== 'open' || record.steps.some((one) => one.step === step)) return
+      await save({ steps: [...record.steps, ...pendingSteps({ [step]: { service, kind } })] }, [])
+    })
   }
 
   /**
