@@ -86,7 +86,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       participant: makeParticipants(services, participants, { failureInjection: true }),
     }),
   }
-  let workflowBundle = await bundle(options.workflows)
+  let workflowBundle = await bundleWorkflows(options.workflows)
   const startWorker = async () => {
     const worker = await Worker.create({
       connection: temporal.connection,
@@ -145,7 +145,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     },
     async replaceWorker(workflows) {
       await stopWorker()
-      workflowBundle = await bundle(workflows)
+      workflowBundle = await bundleWorkflows(workflows)
       stopWorker = await startWorker()
     },
     async stop() {
@@ -187,7 +187,8 @@ export function effectService(
   } satisfies AnyService
 }
 
-function bundle(workflows: URL): Promise<WorkflowBundleWithSourceMap> {
+/** Bundles workflow code that is not built, such as a test's own. */
+export function bundleWorkflows(workflows: URL): Promise<WorkflowBundleWithSourceMap> {
   return bundleWorkflowCode({
     workflowsPath: fileURLToPath(workflows),
     logger: new DefaultLogger('ERROR'),

@@ -2,9 +2,12 @@ import {
   ActivityCancellationType,
   CancellationScope,
   CancelledFailure,
+  DeterminismViolationError,
+  Trigger,
   proxyActivities,
   proxyLocalActivities,
   sleep,
+  workflowInfo,
 } from '@temporalio/workflow'
 import { applicationFailureOf } from '../errors.js'
 import type {
@@ -75,11 +78,19 @@ export const desk = proxyActivities<Pick<SagaActivities, 'recordDecision'>>({
  * a regular one.
  */
 export class Caller {
+  /**
+   * Rejects where the code and its history disagree on the step that is called. Every attempt is an activity of the same
+   * type, so Temporal itself does not see it, and one step would be given another's answer.
+   */
+  readonly disagreement = new Trigger<never>()
+
   constructor(
     private readonly settings: RunSettings,
     /** Told of what each call made of the saga. */
     private readonly onChanged: (changed: Changed) => void,
-  ) {}
+  ) {
+    void this.disagreement.then(undefined, () => {})
+  }
 
   invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
     return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, limits, (calls, o) =>
@@ -115,31 +126,44 @@ export class Caller {
           const answer = await CancellationScope.nonCancellable(() =>
             local.inTurn(() => make(localCalls(order), order)),
           )
-          this.onChanged(answer.changed)
+          this.#accept(order, answer.changed)
           return answer
         } catch (error) {
           throwIfCancelled()
           if (!isRetryable(error)) throw error
           this.settings.regularOnly = true
           if (policy.attempts === 1) throw error
-          this.#learn(error)
+          this.#learn(order, error)
           await sleep(policy.firstDelayMs)
           left = afterFirst(policy)
         }
       }
       const answer = await make(regularCalls(order, left, withinMs), order)
-      this.onChanged(answer.changed)
+      this.#accept(order, answer.changed)
       return answer
     } catch (error) {
-      this.#learn(error)
+      this.#learn(order, error)
       throw error
     }
   }
 
   /** What a failed attempt made of the saga comes with its failure. */
-  #learn(error: unknown): void {
+  #learn(order: AttemptOrder, error: unknown): void {
     const [changed] = (applicationFailureOf(error)?.details ?? []) as [Changed?]
-    if (changed) this.onChanged(changed)
+    if (changed) this.#accept(order, changed)
+  }
+
+  /** Takes over what an attempt made of the saga, unless history has it for another step. */
+  #accept({ step }: AttemptOrder, changed: Changed): void {
+    const answered = (changed.step ?? changed.compensation)?.step
+    if (answered !== undefined && answered !== step) {
+      const error = new DeterminismViolationError(
+        `the saga's code calls step ${step} where its history, up to event ${workflowInfo().historyLength}, has an attempt of step ${answered}. The order of its steps was changed while it was under way: bring the old code back, or keep the old order for such sagas with patched().`,
+      )
+      this.disagreement.reject(error)
+      throw error
+    }
+    this.onChanged(changed)
   }
 }
 

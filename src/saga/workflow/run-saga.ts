@@ -3,6 +3,7 @@ import {
   CancellationScope,
   CancelledFailure,
   ContinueAsNew,
+  DeterminismViolationError,
   TemporalFailure,
   continueAsNew,
   sleep,
@@ -97,6 +98,8 @@ function toClosing(error: unknown): unknown {
   // A refusal itself closes the run, not the activity's wrapping of it.
   const failure = applicationFailureOf(error)
   if (failure || error instanceof TemporalFailure) return failure ?? error
+  // Fails the workflow task and not the saga, which goes on with code that agrees with its history.
+  if (error instanceof DeterminismViolationError) return error
   const { type, message } = toSagaError(error)
   return ApplicationFailure.create({ type, message, nonRetryable: true })
 }
@@ -145,7 +148,7 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
       () => way.stop(deadlineExceeded(opening.settings)),
       () => {},
     )
-  const end = await way.follow(body, opening.input as Input)
+  const end = await Promise.race([way.follow(body, opening.input as Input), run.caller.disagreement])
   clock.cancel()
 
   if (end.kind === 'bug') {
