@@ -396,7 +396,12 @@ test.concurrent('a saga decided again and again waits in a new run, with its sta
     { step: 'second', status: 'stuck', ...hers },
     { step: 'first', status: 'pending' },
   ])
-  expect(await handle.query<SagaView>('state')).toEqual(saga)
+  // The row is ahead of the run by the moment in which the run hears that it is written.
+  const state = await until('the run waits too', async () => {
+    const now = await handle.query<SagaView>('state')
+    return now.status === 'NEEDS_ATTENTION' && now
+  })
+  expect(state).toEqual(saga)
   expect((await handle.query<Plan>('plan')).steps.map(({ step }) => step)).toEqual(['second', 'first'])
   expect(await engine.effects(sagaId)).toEqual(['first', 'second'])
 

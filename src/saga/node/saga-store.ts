@@ -7,7 +7,6 @@ import type {
   Closing,
   CompensateOrder,
   CompletionClaim,
-  Decision,
   Ending,
   InvokeOrder,
   Json,

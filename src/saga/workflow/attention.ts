@@ -10,7 +10,7 @@ import {
 } from '@temporalio/workflow'
 import { defineSearchAttributeKey } from '@temporalio/common'
 import { applicationFailureOf, decisionRefused } from '../errors.js'
-import type { Decision, Ending, ParkOrder, Plan, RecordedDecision, SagaView, ToldDecision } from '../types.js'
+import type { Ending, ParkOrder, Plan, RecordedDecision, SagaView, ToldDecision } from '../types.js'
 import { desk, store } from './calls.js'
 import { checkDecision, trimmedDecision } from './check-decision.js'
 import type { SagaState } from './saga-state.js'
