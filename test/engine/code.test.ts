@@ -130,6 +130,26 @@ test.concurrent('code that is retried and still wrong parks the saga again, each
   expect(await engine.effects(sagaId)).toEqual(['flight', 'charge', 'ticket'])
 })
 
+test.concurrent('a step done by hand is not called again, whatever is decided of the code behind it', async () => {
+  const failures = { ticket: { mode: 'first', n: 1, kind: 'reject' } } as const
+  const sagaId = await engine.start('lateMistakeSaga', { bug: 'a TypeError behind a step' }, { failures })
+  const stuck = (times: number) =>
+    until(`saga ${sagaId} is stuck`, async () => {
+      const rows = await sagas.log(sagaId)
+      return rows.filter((row) => row === 'ticket stuck').length === times
+    })
+  await stuck(1)
+  expect(await decide(sagaId, 'ticket', 'resolve')).toBe(200)
+  await stuck(2)
+  expect(await decide(sagaId, 'ticket', 'retry')).toBe(200)
+  await stuck(3)
+  expect(await decide(sagaId, 'ticket', 'retry')).toBe(200)
+  await stuck(4)
+  expect(await decide(sagaId, 'ticket', 'resolve')).toBe(200)
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPLETED' })
+  expect(await engine.effects(sagaId)).toEqual(['flight', 'charge'])
+})
+
 // Each file replays what it has started; these replay with the code put right, so they come last.
 test('code put right completes a saga that was parked for it, and nothing is called twice', async () => {
   const start = async ([bug, step]: (typeof lateMistakes)[number]) => {

@@ -296,6 +296,21 @@ test.concurrent.each(['throws', 'hangs'] as const)('a probe that %s changes noth
   expect(await engine.effects(sagaId)).toEqual(names)
 })
 
+test.concurrent('a parked saga that was terminated and taken up again answers like its row', async () => {
+  const sagaId = await engine.start('tripSaga', { ...trip, refuse: ['charge invoke', 'flight compensate'] })
+  expect(await parked(engine, sagaId)).toEqual(['flight'])
+  await expectAgreement(engine, sagaId)
+  await engine.client.workflow.getHandle(sagaId).terminate('by mistake')
+  await engine.starter.recover(sagaId, 'its run was terminated: by mistake')
+  await sagas.logged(sagaId, 'COMPENSATE_flight failed 2')
+  expect(await parked(engine, sagaId)).toEqual(['flight'])
+  await expectAgreement(engine, sagaId)
+  gated.mend(sagaId, 'flight compensate')
+  expect(await decide(engine, sagaId, { step: 'flight', action: 'retry' })).toBe(200)
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
+  expect(await engine.effects(sagaId)).toEqual([])
+})
+
 test('every run replays', async () => {
   expect(await engine.replay()).toBe(sagas.started.length)
 })
