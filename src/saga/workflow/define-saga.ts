@@ -16,9 +16,9 @@ export type StepCalls<Steps extends StepDeclarations> = {
 }
 
 /**
- * A saga's own code: plain TypeScript, deterministic, that calls its steps and returns the saga's result. A step that
- * fails for good ends the saga, also where the code catches the error. A retriable step gives `undefined` where a person
- * has done it by hand.
+ * A saga's own code: plain TypeScript, deterministic, that calls its steps and returns the saga's result. It goes on only
+ * behind steps that have succeeded: where one fails for good, somebody cancels, or the time is up, the code is left where it
+ * waits, and what was done is compensated. A retriable step gives `undefined` where a person has done it by hand.
  */
 export type SagaBody<Steps extends StepDeclarations, Input, Result> = (
   step: StepCalls<Steps>,

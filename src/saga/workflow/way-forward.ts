@@ -1,5 +1,5 @@
-import { CancellationScope, CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
-import { outcomeUnknown, toSagaError } from '../errors.js'
+import { CancellationScope, CancelledFailure, ContinueAsNew, Trigger } from '@temporalio/workflow'
+import { toSagaError } from '../errors.js'
 import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from './calls.js'
@@ -25,8 +25,10 @@ export class WayForward {
   #isPastPivot: boolean
   #isPivotSettled = false
   #stoppedBy: RollbackCause | undefined
-  /** The code and its calls; cancelled when something stops it. */
+  /** The calls; cancelled when something stops the saga. */
   readonly #scope = new CancellationScope()
+  /** Nothing that the code might still do counts: it is left where it stands. */
+  readonly #halted = new Trigger<void>()
   /** The pivot's call; while it is under way this alone is cancelled, for the pivot may prove to be applied. */
   #pivotScope: CancellationScope | undefined
   readonly #calls: Promise<unknown>[] = []
@@ -45,7 +47,12 @@ export class WayForward {
   stop(cause: RollbackCause): void {
     if (this.#isPastPivot || this.#stoppedBy) return
     this.#stoppedBy = cause
-    ;(this.#pivotScope ?? this.#scope).cancel()
+    if (this.#pivotScope) {
+      this.#pivotScope.cancel()
+      return
+    }
+    this.#scope.cancel()
+    this.#halted.resolve()
   }
 
   /** The pivot has not happened, and never will. */
@@ -53,7 +60,11 @@ export class WayForward {
     return this.#isPivotSettled
   }
 
-  /** Runs the saga's code to its end, and waits for every call that it has made. Throws SagaEnded. */
+  /**
+   * Runs the saga's code until it ends or is stopped, and waits for every call that it has made. Stopped it is not gone on
+   * with: no promise of a step is rejected, for what the code made of that would count for nothing, and a rejection that
+   * nobody handles would fail the workflow task for ever. Throws SagaEnded.
+   */
   async follow<Steps extends StepDeclarations, Input, Result>(
     body: SagaBody<Steps, Input, Result>,
     input: Input,
@@ -62,10 +73,7 @@ export class WayForward {
     let bug: { error: unknown } | undefined
     try {
       // Here and not when the run closes: a result that is no JSON is a mistake like any other.
-      const code = this.#scope.run(() => body(this.#stepCalls<Steps>(), input))
-      // The code may wait for what no cancel reaches, such as a message.
-      const end = await Promise.race([code, this.#scope.cancelRequested])
-      result = asJson(end)
+      result = asJson(await Promise.race([body(this.#stepCalls<Steps>(), input), this.#halted]))
     } catch (error) {
       bug = { error }
     }
@@ -90,11 +98,12 @@ export class WayForward {
 
   #stepCalls<Steps extends StepDeclarations>(): StepCalls<Steps> {
     const call = (step: string) => (input: Json) => {
-      const result = this.#call(step, input)
-      // A saga may await it later: until then its failure must not count as one that nobody handles.
-      result.catch(() => {})
-      this.#calls.push(result)
-      return result
+      const made = this.#call(step, input)
+      this.#calls.push(made)
+      return made.catch(() => {
+        this.#halted.resolve()
+        return never
+      })
     }
     return Object.fromEntries(
       Object.keys(this.run.steps).map((step) => [step, call(step)]),
@@ -127,7 +136,7 @@ export class WayForward {
   #callByKind(step: string, input: Json): Promise<unknown> {
     if (this.#isPastPivot) return this.#callUntilDone(step, input)
     if (this.run.steps[step]?.kind === 'pivot') return this.#callPivot(step, input)
-    return this.#callOnce(step, input)
+    return this.#scope.run(() => this.#callOnce(step, input))
   }
 
   async #callOnce(step: string, input: Json): Promise<Json> {
@@ -137,16 +146,14 @@ export class WayForward {
 
   /** The pivot: whatever keeps its answer back, its barrier says in the end whether it is applied. */
   async #callPivot(step: string, input: Json): Promise<Json> {
-    let failure: unknown = outcomeUnknown('it was not known whether it took effect; it never will')
-    if (!this.run.decided.get(step)?.isStuck) {
-      this.#pivotScope = new CancellationScope()
-      try {
-        const result = await this.#pivotScope.run(() => this.#callOnce(step, input))
-        this.#pass()
-        return result
-      } catch (error) {
-        failure = error
-      }
+    let failure: unknown
+    this.#pivotScope = new CancellationScope()
+    try {
+      const result = await this.#pivotScope.run(() => this.#callOnce(step, input))
+      this.#pass()
+      return result
+    } catch (error) {
+      failure = error
     }
     const failed = { failedStep: step, error: toSagaError(failure) }
     const settled = await settlePivot(this.run, step, { reached: true, cause: () => this.#stoppedBy ?? failed })
@@ -156,7 +163,6 @@ export class WayForward {
     }
     this.#isPivotSettled = true
     this.#pivotScope = undefined
-    if (this.#stoppedBy) this.#scope.cancel()
     throw failure
   }
 
@@ -201,6 +207,8 @@ export class WayForward {
 export function causeOf(error: unknown): RollbackCause {
   return { failedStep: null, error: toSagaError(error) }
 }
+
+const never = new Promise<never>(() => {})
 
 /** A saga's result as it is kept; one that returns nothing has null. */
 function asJson(result: unknown): Json {
