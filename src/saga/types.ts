@@ -336,8 +336,12 @@ export interface ParkOrder {
   cause?: RollbackCause
 }
 
-/** What became of parking: waiting, or a decision that came first, or how the saga has ended meanwhile. */
+/**
+ * What became of parking: waiting, or a decision that came first, or how the saga has ended meanwhile. `again`: the step is
+ * done, says a row that was written late; tried again it has its answer.
+ */
 export type Parking =
+  | { go: 'again'; view: SagaView }
   | { go: 'wait'; hasSagaStatus: boolean; view: SagaView }
   | { go: 'on'; decision: RecordedDecision; view: SagaView }
   | { go: 'ended'; ending: Ending; view: SagaView }

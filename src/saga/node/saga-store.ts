@@ -146,11 +146,11 @@ export class SagaStore {
         sagaId,
         saga.type,
         saga.label(input),
-        JSON.stringify(saga.view(input)),
-        JSON.stringify(input),
+        toJsonb(saga.view(input)),
+        toJsonb(input),
         inputHash,
-        failures ? JSON.stringify(failures) : null,
-        JSON.stringify(pendingSteps(steps)),
+        failures ? toJsonb(failures) : null,
+        toJsonb(pendingSteps(steps)),
         idempotencyKey ?? null,
         maxOpen,
       ],
@@ -196,11 +196,11 @@ export class SagaStore {
         sagaId,
         saga.type,
         saga.label(input),
-        JSON.stringify(saga.view(input)),
-        JSON.stringify(input),
+        toJsonb(saga.view(input)),
+        toJsonb(input),
         inputHash,
-        failures ? JSON.stringify(failures) : null,
-        JSON.stringify(pendingSteps(order.steps)),
+        failures ? toJsonb(failures) : null,
+        toJsonb(pendingSteps(order.steps)),
       ],
     )
     return this.#change(sagaId, async (record, save) => {
@@ -361,11 +361,14 @@ export class SagaStore {
     return this.#change(sagaId, async (record, save) => {
       if (isEnded(record)) return ended(record)
       const records = order.at === 'compensate' ? record.compensations : record.steps
-      const decision = records.find(({ step }) => step === order.step)?.decision
+      const known = records.find(({ step }) => step === order.step)
+      const decision = known?.decision
       if (decision && decision.number > order.decisions) {
         const { isTaken, digest, ...recorded } = decision
         return { go: 'on', decision: recorded, view: toView(record) }
       }
+      const isDone = known?.status === 'succeeded' || known?.status === 'done' || known?.status === 'empty'
+      if (isDone && order.at !== 'code') return { go: 'again', view: toView(record) }
       const secrets = this.secretsOf(record)
       const spoken = (error: SagaError) => ({ ...error, message: redacted(error.message, secrets) })
       const { changes, entries } = afterParking(record, {
@@ -503,7 +506,7 @@ export class SagaStore {
          ON CONFLICT DO NOTHING RETURNING saga_id
        )
        INSERT INTO saga_log (saga_id, service, status, message) SELECT saga_id, 'SAGA', 'compensated', $6 FROM refused`,
-      [sagaId, order.type, order.firstRunId, JSON.stringify(pendingSteps(order.steps)), JSON.stringify(error), message],
+      [sagaId, order.type, order.firstRunId, toJsonb(pendingSteps(order.steps)), toJsonb(error), message],
     )
   }
 

@@ -34,6 +34,9 @@ export class SagaEnded extends Error {
   }
 }
 
+/** What a run is to do with what was stuck. */
+type Word = Pick<RecordedDecision, 'action' | 'input'>
+
 /** What a run has to do with people: it answers their questions, and where it can't go on it waits for their word. */
 export class Attention {
   readonly #awaited = new Set<string>()
@@ -73,27 +76,28 @@ export class Attention {
    * Parks the saga until a person has decided on what is stuck. Where the run's history has grown long meanwhile it goes on
    * in a new run, which the saga's row leads back here. Throws SagaEnded.
    */
-  async wait(order: Omit<ParkOrder, 'decisions'>): Promise<RecordedDecision> {
+  async wait(order: Omit<ParkOrder, 'decisions'>): Promise<Word> {
     const { step } = order
     // Before the row says so: somebody may read it there, and decide at once.
     this.#awaited.add(step)
     const decision = await CancellationScope.nonCancellable(async () => {
       const made = await this.#parked(order)
       // From here on it is in this run's history; until then the sweep repeats it.
-      await store.takeDecision({ step, number: made.number })
+      if (made) await store.takeDecision({ step, number: made.number })
       return made
     })
     this.#awaited.delete(step)
-    this.know(step, decision.number)
+    if (decision) this.know(step, decision.number)
     this.show()
-    return decision
+    return decision ?? { action: 'retry' }
   }
 
-  async #parked(order: Omit<ParkOrder, 'decisions'>): Promise<RecordedDecision> {
+  async #parked(order: Omit<ParkOrder, 'decisions'>): Promise<RecordedDecision | undefined> {
     const { step } = order
     const parked = await store.parkSaga({ ...order, decisions: this.known(step) })
     this.state.see(parked.view)
     if (parked.go === 'ended') throw new SagaEnded(parked.ending)
+    if (parked.go === 'again') return undefined
     if (parked.go === 'on') return parked.decision
     this.#isShown ||= parked.hasSagaStatus
     this.show()
