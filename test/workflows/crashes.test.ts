@@ -6,8 +6,10 @@ import { makeSagaStore } from '../../src/activities/index.js'
 import { makePool } from '../../src/db.js'
 import { startPostgres, type PostgresServer } from '../../src/embedded/postgres.js'
 import { migrate } from '../../src/migrations.js'
+import type { FailuresInput } from '../../src/saga/failure.js'
 import { createUserSaga } from '../../src/workflows/create-user.js'
 import { createUser } from '../../src/workflows/create-user-input.js'
+import { testEnded } from '../helpers/check-ended.js'
 import { ada, everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { query } from '../helpers/shared.js'
 import { listeningAt, makeProgramEnv, startProgram, startSystem, type Program, type System } from '../helpers/system.js'
@@ -22,7 +24,7 @@ const sagas = new Sagas({
   database: env['DATABASE_URL'] ?? '',
   namespace: env['TEMPORAL_NAMESPACE'] ?? '',
 })
-const others: (System | Program | PostgresServer)[] = []
+const others: (System | Program | Pick<PostgresServer, 'stop'>)[] = []
 
 afterAll(async () => {
   await Promise.all([api.kill('SIGTERM'), worker.kill('SIGTERM')])
@@ -32,6 +34,17 @@ afterAll(async () => {
 async function replaceWorker(): Promise<void> {
   await worker.kill('SIGKILL')
   worker = startProgram('worker.js', 'crashes-worker', env)
+}
+
+/** A PostgreSQL that a test may kill, and its folder. */
+function makeOwnPostgres() {
+  const folder = mkdtempSync(join(tmpdir(), 'saga-test-pg-'))
+  // Reachable for the user that PostgreSQL runs as where this one is root.
+  chmodSync(folder, 0o711)
+  mkdirSync(join(folder, 'logs'))
+  const start = (port: number) =>
+    startPostgres({ dataDir: join(folder, 'postgres'), port, logFile: join(folder, 'logs', 'postgres.log') })
+  return { folder, start }
 }
 
 test('a saga whose worker is killed in the middle goes on with the next worker', async () => {
@@ -92,12 +105,7 @@ test('a step that kills its process each time is undone once its attempts are us
 })
 
 test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends right, and the log says so', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'saga-test-pg-'))
-  // Reachable for the user that PostgreSQL runs as where this one is root.
-  chmodSync(folder, 0o711)
-  mkdirSync(join(folder, 'logs'))
-  const start = (port: number) =>
-    startPostgres({ dataDir: join(folder, 'postgres'), port, logFile: join(folder, 'logs', 'postgres.log') })
+  const { folder, start } = makeOwnPostgres()
   let postgres = await start(0)
   await migrate(postgres.url)
   const system = await startSystem('postgres-down', { DATABASE_URL: postgres.url })
@@ -144,6 +152,35 @@ test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends
   for (const made of [folder, postgres.home]) rmSync(made, { recursive: true, force: true })
 })
 
+test('a sweep that finds no PostgreSQL is repeated until it does, and takes up what was lost', async () => {
+  const { folder, start } = makeOwnPostgres()
+  let postgres = await start(0)
+  others.push({ stop: () => postgres.stop() })
+  await migrate(postgres.url)
+  const system = await startSystem('sweep-alone', { DATABASE_URL: postgres.url })
+  others.push(system)
+  const sagas = new Sagas(system.where)
+  const sagaId = await sagas.start({ C: { mode: 'first', n: 1, kind: 'hang', when: 'after' } })
+  await sagas.logged(sagaId, 'B success 1')
+  await sagas.temporal('workflow', 'terminate', '-w', sagaId, '--reason', 'by mistake')
+  process.kill(postgres.pid, 'SIGKILL')
+  await postgres.exited
+  await until('a sweep has failed', async () => {
+    const args = ['workflow', 'describe', '-w', 'saga-sweep-v1', '--output', 'json']
+    const { pendingActivities = [] } = JSON.parse(await sagas.temporal(...args))
+    return pendingActivities.some(({ attempt = 1 }: { attempt?: number }) => attempt > 1)
+  })
+  postgres = await start(postgres.port)
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED', error: { type: 'Terminated' } })
+  expect(await sagas.rows(sagaId)).toEqual(nowhere)
+  expect((await sagas.log(sagaId)).filter((row) => /^(SAGA|ROLLBACK)/.test(row))).toEqual([
+    ...['SAGA started', 'SAGA recovered', 'ROLLBACK triggered', 'SAGA compensated'],
+  ])
+  await system.stop()
+  await postgres.stop()
+  for (const made of [folder, postgres.home]) rmSync(made, { recursive: true, force: true })
+}, 180_000)
+
 test('a saga that a crash left between PostgreSQL and Temporal is started by the sweep', async () => {
   const pool = makePool(sagas.where.database, { max: 1, name: 'test' })
   const sagaId = `left-behind-${process.pid}`
@@ -161,5 +198,78 @@ test('a saga that a crash left between PostgreSQL and Temporal is started by the
   expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPLETED' })
   expect(await sagas.rows(sagaId)).toEqual(everywhere)
 })
+
+test('a saga that was terminated before a worker opened it is undone by the first that comes', async () => {
+  await worker.kill('SIGKILL')
+  const sagaId = await sagas.start()
+  await sagas.temporal('workflow', 'terminate', '-w', sagaId, '--reason', 'nobody was there')
+  // As if it had waited for long: the sweep leaves young ones to those who wrote them down.
+  await query(
+    sagas.where.database,
+    `UPDATE saga SET started_at = started_at - interval '1 minute' WHERE saga_id = $1`,
+    [sagaId],
+  )
+  worker = startProgram('worker.js', 'crashes-worker', env)
+  expect(await sagas.ended(sagaId)).toMatchObject({
+    status: 'COMPENSATED',
+    error: { type: 'Terminated', message: 'its run was terminated: nobody was there' },
+    steps: [{ status: 'pending' }, { status: 'pending' }, { status: 'pending' }],
+    compensations: [],
+  })
+  expect(await sagas.rows(sagaId)).toEqual(nowhere)
+  expect(await sagas.log(sagaId)).toEqual(['SAGA recovered', 'ROLLBACK triggered', 'SAGA compensated'])
+})
+
+test('20 rollbacks whose undos fail end right, however often their worker is killed', async () => {
+  const failures: FailuresInput[] = [
+    // Refused, with undos that fail before and behind their commit.
+    {
+      C: { mode: 'always', kind: 'reject' },
+      B: { mode: 'first', n: 3, on: 'compensate', when: 'after' },
+      A: { mode: 'first', n: 2, on: 'compensate' },
+    },
+    // Not known, for it hangs behind its commit.
+    { C: { mode: 'always', kind: 'hang', when: 'after' }, B: { mode: 'first', n: 2, on: 'compensate' } },
+    // An undo that hangs until its worker is gone.
+    {
+      C: { mode: 'always', when: 'after' },
+      B: { mode: 'first', n: 1, kind: 'hang', on: 'compensate', when: 'after' },
+      A: { mode: 'first', n: 1, kind: 'hang', on: 'compensate' },
+    },
+    // The last of what was done is not the last that is declared.
+    { B: { mode: 'always', kind: 'reject' }, A: { mode: 'first', n: 4, on: 'compensate', when: 'after' } },
+  ]
+  const ids = await Promise.all(Array.from({ length: 20 }, (_, i) => sagas.start(failures[i % failures.length])))
+  for (let kill = 0; kill < 5; kill += 1) {
+    const before = await attempts(ids)
+    // Some way on, wherever each of them is then.
+    await until('they have moved', async () => (await attempts(ids)) >= before + 7 || (await areEnded(ids)))
+    await replaceWorker()
+  }
+  for (const sagaId of ids) {
+    expect(await sagas.ended(sagaId, { timeoutMs: 110_000 })).toMatchObject({ status: 'COMPENSATED' })
+    expect(await sagas.rows(sagaId)).toEqual(nowhere)
+  }
+}, 240_000)
+
+/** Rows of attempts that these sagas have in the log. */
+async function attempts(ids: string[]): Promise<number> {
+  const [row] = await query<{ n: number }>(
+    sagas.where.database,
+    'SELECT count(*) AS n FROM saga_log WHERE attempt IS NOT NULL AND saga_id = ANY($1)',
+    [ids],
+  )
+  return row?.n ?? 0
+}
+
+async function areEnded(ids: string[]): Promise<boolean> {
+  const open = await query(sagas.where.database, 'SELECT FROM saga WHERE ended_at IS NULL AND saga_id = ANY($1)', [ids])
+  return open.length === 0
+}
+
+testEnded(
+  () => sagas,
+  async (sagaId) => Object.values(await sagas.rows(sagaId)),
+)
 
 testReplay(() => sagas)
