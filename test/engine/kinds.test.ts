@@ -228,14 +228,21 @@ test.concurrent('two retriable steps side by side are parked and decided one by 
   expect((await engine.effects(sagaId)).toSorted()).toEqual(['charge', 'flight', 'hotel', 'ticket'])
 })
 
-test.concurrent('steps side by side are undone in the reverse order in which they were called', async () => {
-  const sagaId = await engine.start('sideBySideSaga', { ...trip, refuse: ['charge invoke'] })
-  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
-  expect((await sagas.log(sagaId)).filter((row) => row.startsWith('COMPENSATE'))).toEqual([
-    ...['COMPENSATE_charge skipped 1', 'COMPENSATE_flight success 1', 'COMPENSATE_hotel success 1'],
-  ])
-  expect(await engine.effects(sagaId)).toEqual([])
-})
+test.concurrent.each<[which: string, failures: FailuresInput]>([
+  ['neither', {}],
+  ['flight', { flight: { mode: 'first', n: 1 } }],
+  ['hotel', { hotel: { mode: 'first', n: 1 } }],
+])(
+  'steps side by side are undone in the reverse order of their calls, whichever ends late: %s',
+  async (_, failures) => {
+    const sagaId = await engine.start('sideBySideSaga', { ...trip, refuse: ['charge invoke'] }, { failures })
+    expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
+    expect((await sagas.log(sagaId)).filter((row) => row.startsWith('COMPENSATE'))).toEqual([
+      ...['COMPENSATE_charge skipped 1', 'COMPENSATE_flight success 1', 'COMPENSATE_hotel success 1'],
+    ])
+    expect(await engine.effects(sagaId)).toEqual([])
+  },
+)
 
 test.concurrent.each<[call: string, failures: FailuresInput]>([
   ['first', {}],
