@@ -55,7 +55,7 @@ const mutants = [
   },
   {
     name: 'cancellable undo',
-    test: ['test/engine/cancel.test.ts', 'undo'],
+    test: ['test/http/cancel.test.ts', 'a cancel by the temporal CLI undoes the saga'],
     changes: [
       [
         'src/saga/workflow/roll-back.ts',
