@@ -137,6 +137,10 @@ export async function startEngine(name: string, options: EngineOptions): Promise
         do {
           const history = await temporal.client.workflow.getHandle(sagaId, runId).fetchHistory()
           await Worker.runReplayHistory({ workflowBundle }, history, sagaId)
+          const failed = (history.events ?? []).flatMap(({ workflowTaskFailedEventAttributes: failed }) =>
+            failed && CODE_FAILED.has(failed.cause ?? 0) ? [failed.failure?.message] : [],
+          )
+          if (failed.length > 0) throw new Error(`A workflow task of saga ${sagaId} failed: ${failed.join('; ')}`)
           runId =
             history.events?.[0]?.workflowExecutionStartedEventAttributes?.continuedExecutionRunId?.trim() || undefined
         } while (runId)
@@ -156,6 +160,9 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     },
   }
 }
+
+/** WORKFLOW_WORKER_UNHANDLED_FAILURE and NON_DETERMINISTIC_ERROR; others come of a reset, or of the server itself. */
+const CODE_FAILED = new Set([14, 24])
 
 /** A participant whose effect is a row in table `effect`. `hooks` are called in its transaction, behind its statements. */
 export function effectService(

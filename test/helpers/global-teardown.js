@@ -1,3 +1,13 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** Stops what global-setup.js has started. Fails the run where a workflow task has failed in any program of it. */
 export default async function tearDown() {
-  await globalThis.stopTestRun?.()
+  const { folder } = JSON.parse(readFileSync(process.env.SAGA_TEST_SHARED, 'utf8'))
+  const failures = readdirSync(folder, { recursive: true })
+    .filter((name) => name.endsWith('.log'))
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
+    .filter((line) => line.includes('Failing workflow task'))
+  await globalThis.stopTestRun()
+  if (failures.length > 0) throw new Error(`Workflow tasks have failed:\n${failures.join('\n').slice(0, 5_000)}`)
 }
