@@ -371,7 +371,7 @@ export interface SagaActivities {
   /** Writes a decision down, by compare-and-set on what is stuck. Throws DecisionRefused. */
   recordDecision(decision: ToldDecision): Promise<{ decision: RecordedDecision; view: SagaView }>
   /** A run has heard of a decision, and acts on it. */
-  takeDecision(order: { step: string; number: number }): Promise<void>
+  takeDecision(order: { step: string; number: number }): Promise<{ view: SagaView }>
   /** Asks the participants what is left of a rolled back saga, and writes it down. */
   verifyCompensations(): Promise<void>
   /** rollback → rolledBack, by compare-and-set. */

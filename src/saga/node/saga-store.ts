@@ -402,9 +402,10 @@ export class SagaStore {
   }
 
   /** Notes that a run acts on a decision: from then on nobody needs to be told of it. */
-  async takeDecision(sagaId: string, order: { step: string; number: number }): Promise<void> {
-    await this.#change(sagaId, async (record, save) => {
-      if (record.decidedAt) await save(afterTaking(record, order), [])
+  takeDecision(sagaId: string, order: { step: string; number: number }): Promise<{ view: SagaView }> {
+    return this.#change(sagaId, async (record, save) => {
+      const taken = record.decidedAt ? await save(afterTaking(record, order), []) : record
+      return { view: toView(taken) }
     })
   }
 

@@ -83,7 +83,7 @@ export class Attention {
     const decision = await CancellationScope.nonCancellable(async () => {
       const made = await this.#parked(order)
       // From here on it is in this run's history; until then the sweep repeats it.
-      if (made) await store.takeDecision({ step, number: made.number })
+      if (made) this.state.see((await store.takeDecision({ step, number: made.number })).view)
       return made
     })
     this.#awaited.delete(step)
@@ -144,7 +144,7 @@ export class Attention {
     try {
       const recorded = await desk.recordDecision(decision)
       this.#decisions.set(decision.step, recorded.decision)
-      this.state.see(recorded.view)
+      // For who decided. The run has its own picture from what it does next; this one may be older by now.
       return recorded.view
     } catch (error) {
       throw applicationFailureOf(error) ?? decisionRefused('The decision could not be written down. Decide again.')
