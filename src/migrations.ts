@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { runner } from 'node-pg-migrate'
-import type { Queryable } from './db.js'
+import { Client } from 'pg'
 
 const directory = fileURLToPath(new URL('../sql', import.meta.url))
 
@@ -24,19 +24,30 @@ export async function migrate(databaseUrl: string): Promise<string[]> {
 }
 
 /** Throws a SchemaError that names the remedy where the database lacks a migration of this version. */
-export async function requireCurrentSchema(db: Queryable): Promise<void> {
+export async function requireCurrentSchema(databaseUrl: string): Promise<void> {
   const wanted = readdirSync(directory)
     .filter((file) => file.endsWith('.sql'))
     .map((file) => basename(file, '.sql'))
-  const { rows: tables } = await db.query(`SELECT to_regclass('schema_migration') AS name`)
-  const { rows } = tables[0].name ? await db.query('SELECT name FROM schema_migration') : { rows: [] }
-  const present = new Set(rows.map((row: { name: string }) => row.name))
+  const present = new Set(await appliedMigrations(databaseUrl))
   const missing = wanted.filter((name) => !present.has(name))
   if (missing.length > 0) {
     throw new SchemaError(
       `The database lacks ${missing.length} of ${wanted.length} migrations (the first is ${join('sql', `${missing[0]}.sql`)}). ` +
         'Run `npm run migrate` with this DATABASE_URL, then start again.',
     )
+  }
+}
+
+async function appliedMigrations(databaseUrl: string): Promise<string[]> {
+  const client = new Client({ connectionString: databaseUrl, connectionTimeoutMillis: 3_000, query_timeout: 4_000 })
+  client.on('error', () => {}) // the statement under way rejects
+  try {
+    await client.connect()
+    const { rows: tables } = await client.query(`SELECT to_regclass('schema_migration') AS name`)
+    const { rows } = tables[0].name ? await client.query('SELECT name FROM schema_migration') : { rows: [] }
+    return rows.map(({ name }) => name)
+  } finally {
+    await client.end()
   }
 }
 

@@ -1,14 +1,15 @@
 import type { AddressInfo } from 'node:net'
 import type { Logger } from 'pino'
-import { makeSagaStore } from './activities/index.js'
+import { sagas } from './activities/index.js'
 import type { Config } from './config.js'
-import { makePool, sagaBounds } from './db.js'
+import { makePool, sagaBounds } from './saga/node/db.js'
 import { makeApp } from './http/app.js'
 import { refuseOpenBind } from './http/guards.js'
 import { SagaFeed } from './http/saga-feed.js'
 import { TemporalHealth } from './http/temporal-health.js'
 import { requireCurrentSchema } from './migrations.js'
 import { SagaStarter } from './saga/node/saga-starter.js'
+import { SagaStore } from './saga/node/saga-store.js'
 import { TASK_QUEUE, type Temporal } from './temporal.js'
 
 export interface RunningApi {
@@ -37,10 +38,10 @@ export async function startApi(config: Config, temporal: Temporal, logger: Logge
     await pool.end()
   }
   try {
-    await requireCurrentSchema(pool)
+    await requireCurrentSchema(config.databaseUrl)
     await feed.start()
     await temporalHealth.start()
-    const store = makeSagaStore(pool)
+    const store = new SagaStore(pool, sagas)
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)
     const links = { temporalUiUrl: config.temporalUiUrl, namespace: temporal.namespace }
     const app = await makeApp({ config, pool, store, starter, feed, temporalHealth, links }, logger)

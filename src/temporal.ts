@@ -39,18 +39,6 @@ export async function connectTemporal({ disableFile = false } = {}): Promise<Tem
   }
 }
 
-/** Whether the namespace has a search attribute of that name; false also where it does not say. */
-export async function hasSearchAttribute({ connection, namespace }: Temporal, name: string): Promise<boolean> {
-  try {
-    const { customAttributes } = await connection.withDeadline(Date.now() + 3_000, () =>
-      connection.operatorService.listSearchAttributes({ namespace }),
-    )
-    return customAttributes !== undefined && name in customAttributes
-  } catch {
-    return false
-  }
-}
-
 /** Sends what Temporal's runtime has to say to our log; signals stay ours. Once a process, before anything else of it. */
 export function installTemporalRuntime(logger: Logger): void {
   const log = logger.child({ part: 'temporal' })

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorObject } from 'ajv'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { isDatabaseAway } from '../db.js'
+import { isDatabaseAway } from '../saga/node/db.js'
 import type { InputProblem } from '../saga/errors.js'
 import { toProblems } from '../validation.js'
 import type { Problem } from './schemas/common.js'

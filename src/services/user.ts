@@ -1,4 +1,4 @@
-import type { Client } from '../db.js'
+import type { Client } from '../saga/node/db.js'
 import type { Participant } from '../saga/types.js'
 
 /** Service A: users. */

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from '@jest/globals'
-import { makePool } from '../../src/db.js'
+import { makePool } from '../../src/saga/node/db.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
 import type { AnyService } from '../../src/saga/node/barrier.js'
 import type { FailuresInput } from '../../src/saga/failure.js'

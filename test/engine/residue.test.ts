@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, expect, test } from '@jest/globals'
-import type { Client } from '../../src/db.js'
+import type { Client } from '../../src/saga/node/db.js'
 import type { AnyService } from '../../src/saga/node/barrier.js'
 import { effectService, startEngine } from '../helpers/engine.js'
 import { query } from '../helpers/shared.js'

@@ -10,7 +10,7 @@ import {
 } from '@temporalio/worker'
 import { pino } from 'pino'
 import { loadConfig } from '../../src/config.js'
-import { makePool, sagaBounds } from '../../src/db.js'
+import { makePool, sagaBounds } from '../../src/saga/node/db.js'
 import { startApi } from '../../src/run-api.js'
 import { makeSagaActivities } from '../../src/saga/node/activities.js'
 import type { AnyService } from '../../src/saga/node/barrier.js'
@@ -75,7 +75,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const logger = pino({ level: 'silent' })
   const pool = makePool(database, { max: 10, name, bounds: sagaBounds })
   const participants = makePool(database, { max: 10, name, bounds: { lock_timeout: 3_000, statement_timeout: 4_000 } })
-  const store = new SagaStore(pool, new Map(types.map((type) => [type, takenAsItComes(type)])))
+  const store = new SagaStore(pool, types.map(takenAsItComes))
   const starter = new SagaStarter(temporal.client, TASK_QUEUE)
   const sweep = makeSweepActivities(store, starter, logger)
   const activities = {
@@ -211,7 +211,7 @@ export function bundleWorkflows(workflows: URL): Promise<WorkflowBundleWithSourc
   })
 }
 
-function takenAsItComes(type: string): SagaType<Json> {
+function takenAsItComes(type: string): SagaType {
   return {
     type,
     parse(request) {

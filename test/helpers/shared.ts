@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Client, type QueryResultRow } from 'pg'
-import '../../src/db.js'
+import '../../src/saga/node/db.js'
 
 /** Where a system is: its API, and what it runs on. */
 export interface Where {

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { ApplicationFailure } from '@temporalio/common'
 import { afterAll, expect, test } from '@jest/globals'
-import { makeSagaStore } from '../../src/activities/index.js'
-import { makePool } from '../../src/db.js'
+import { sagas as sagaTypes } from '../../src/activities/index.js'
+import { SagaStore } from '../../src/saga/node/saga-store.js'
+import { makePool } from '../../src/saga/node/db.js'
 import { rejected } from '../../src/saga/errors.js'
 import type { Plan } from '../../src/saga/types.js'
 import { createUserSaga } from '../../src/workflows/create-user.js'
@@ -69,7 +70,7 @@ test.concurrent('the plan of an unknown saga is a 404', async () => {
 test.concurrent('a saga that has not been started yet has nothing to undo', async () => {
   const pool = makePool(sagas.where.database, { max: 1, name: 'test' })
   const sagaId = `unstarted-${randomUUID()}`
-  await makeSagaStore(pool).writeIntent({
+  await new SagaStore(pool, sagaTypes).writeIntent({
     sagaId,
     saga: createUser,
     steps: createUserSaga.steps,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { makePool, type Client, type Pool } from '../../src/db.js'
+import { makePool, type Client, type Pool } from '../../src/saga/node/db.js'
 import { rejected } from '../../src/saga/errors.js'
 import { throughBarrier, type BarredParticipant } from '../../src/saga/node/barrier.js'
 import type { Json, Participant } from '../../src/saga/types.js'

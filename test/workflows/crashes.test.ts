@@ -2,8 +2,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from '@jest/globals'
-import { makeSagaStore } from '../../src/activities/index.js'
-import { makePool } from '../../src/db.js'
+import { sagas as sagaTypes } from '../../src/activities/index.js'
+import { SagaStore } from '../../src/saga/node/saga-store.js'
+import { makePool } from '../../src/saga/node/db.js'
 import { startPostgres, type PostgresServer } from '../../src/embedded/postgres.js'
 import { migrate } from '../../src/migrations.js'
 import type { FailuresInput } from '../../src/saga/failure.js'
@@ -184,7 +185,7 @@ test('a sweep that finds no PostgreSQL is repeated until it does, and takes up w
 test('a saga that a crash left between PostgreSQL and Temporal is started by the sweep', async () => {
   const pool = makePool(sagas.where.database, { max: 1, name: 'test' })
   const sagaId = `left-behind-${process.pid}`
-  const answer = await makeSagaStore(pool).writeIntent({
+  const answer = await new SagaStore(pool, sagaTypes).writeIntent({
     sagaId,
     saga: createUser,
     steps: createUserSaga.steps,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { whileAway } from '../../db.js'
+import { whileAway } from '../../saga/node/db.js'
 import { isEnded, isPastPivot, type SagaRecord } from '../../saga/node/saga-record.js'
 import type { Decision } from '../../saga/types.js'
 import { createUserSaga } from '../../workflows/create-user.js'

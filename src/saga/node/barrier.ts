@@ -1,4 +1,4 @@
-import { withTransaction, type Client, type Pool } from '../../db.js'
+import { withTransaction, type Client, type Pool } from './db.js'
 import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Queryable } from '../../db.js'
+import type { Queryable } from './db.js'
 import { outcomeUnknown, rejected } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type { Operation } from '../types.js'

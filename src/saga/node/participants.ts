@@ -1,4 +1,4 @@
-import type { Pool } from '../../db.js'
+import type { Pool } from './db.js'
 import { throughBarrier, type AnyService, type BarredParticipant } from './barrier.js'
 import { injectedRefusal, withFailureInjection, type Injection } from './failure-injection.js'
 

@@ -1,4 +1,4 @@
-import type { Queryable } from '../../db.js'
+import type { Queryable } from './db.js'
 
 /** One row of the saga log, as people are shown it. `attempt` is null where the row is not an attempt. */
 export interface LogRow {

@@ -207,7 +207,10 @@ export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logg
   }
 }
 
-/** Makes sure that the one sweep of this task queue runs, now and every minute, until `signal` aborts. */
+/**
+ * Makes sure that the one sweep of this task queue runs, now and every minute, until `signal` aborts. Each queue has its
+ * own, for it looks after the types of saga that the queue's workers know.
+ */
 export async function keepSweepRunning(
   client: Client,
   taskQueue: string,
@@ -217,7 +220,7 @@ export async function keepSweepRunning(
   while (!signal.aborted) {
     try {
       await client.workflow.start('sagaSweep', {
-        workflowId: 'saga-sweep-v1',
+        workflowId: `${taskQueue}-sweep-v1`,
         taskQueue,
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,

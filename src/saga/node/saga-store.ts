@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { withTransaction, type Client, type Pool } from '../../db.js'
+import { withTransaction, type Client, type Pool } from './db.js'
 import { FailureType, deadlineExceeded, invalidInput, sagaIdTaken, type InputProblem } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
@@ -70,7 +70,7 @@ export const CHANGES = 'saga_changed'
 
 export interface Intent {
   sagaId: string
-  saga: SagaType<Json>
+  saga: SagaType
   steps: StepDeclarations
   input: Json
   failures?: Failures | undefined
@@ -115,10 +115,15 @@ export interface AttemptStart {
  * saga's row first, so that log ids of a saga rise in the order of their commits, and fates are decided once.
  */
 export class SagaStore {
+  readonly #types: ReadonlyMap<string, SagaType>
+
+  /** `sagas`: the types whose rows are to be written; others can be read, cancelled and decided. */
   constructor(
     private readonly pool: Pool,
-    private readonly types: ReadonlyMap<string, SagaType<Json>>,
-  ) {}
+    sagas: readonly SagaType[],
+  ) {
+    this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
+  }
 
   /** False once its connections have been given back for good. */
   get isOpen(): boolean {
@@ -174,7 +179,7 @@ export class SagaStore {
    * has ended. Throws InvalidInput, for which it leaves an ended row, and SagaIdTaken.
    */
   async open(sagaId: string, order: OpenOrder, times: Times): Promise<Opening> {
-    const saga = this.types.get(order.type)
+    const saga = this.#types.get(order.type)
     if (!saga) throw new Error(`No saga type ${order.type} is registered with this worker`)
     const parsed = saga.parse(order.input)
     const problems = [...idProblems(sagaId), ...('problems' in parsed ? parsed.problems : [])]
@@ -479,8 +484,9 @@ export class SagaStore {
   async countWithoutProgress(olderThanMs: number): Promise<number> {
     const { rows } = await this.pool.query(
       `SELECT count(*) AS n FROM saga
-       WHERE fate IN ('open', 'rollback') AND status <> 'NEEDS_ATTENTION' AND progress_at < now() - $1 * interval '1 ms'`,
-      [olderThanMs],
+       WHERE fate IN ('open', 'rollback') AND type = ANY ($2) AND status <> 'NEEDS_ATTENTION'
+         AND progress_at < now() - $1 * interval '1 ms'`,
+      [olderThanMs, [...this.#types.keys()]],
     )
     return rows[0].n
   }
@@ -491,8 +497,9 @@ export class SagaStore {
     { order = 'started_at', limit = 500 }: { order?: string; limit?: number } = {},
   ): Promise<SagaRecord[]> {
     const { rows } = await this.pool.query(
-      `SELECT ${recordColumns} FROM saga WHERE fate IN ('open', 'rollback') AND ${condition} ORDER BY ${order} LIMIT ${limit}`,
-      [value],
+      `SELECT ${recordColumns} FROM saga
+       WHERE fate IN ('open', 'rollback') AND type = ANY ($2) AND ${condition} ORDER BY ${order} LIMIT ${limit}`,
+      [value, [...this.#types.keys()]],
     )
     return rows
   }
@@ -519,7 +526,7 @@ export class SagaStore {
   }
 
   secretsOf({ type, input }: { type: string; input: Json }): string[] {
-    return input === null ? [] : (this.types.get(type)?.secrets(input) ?? [])
+    return input === null ? [] : (this.#types.get(type)?.secrets(input) ?? [])
   }
 
   /** Runs `work` on the locked row of a saga; `save` writes changes and log rows, and announces them. */

@@ -1,0 +1,116 @@
+import type { Client } from '@temporalio/client'
+import { Worker, type NativeConnection, type WorkerOptions } from '@temporalio/worker'
+import type { Logger } from 'pino'
+import type { AnyForwardParticipant } from '../types.js'
+import { makeSagaActivities } from './activities.js'
+import type { AnyService } from './barrier.js'
+import { makePool, sagaBounds } from './db.js'
+import { makeParticipants } from './participants.js'
+import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
+import { SagaStore, type Times } from './saga-store.js'
+import type { SagaType } from './saga-type.js'
+
+/** Bounds of a participant's transaction, in ms: a call left behind by its time-out is gone well before its compensation gives up. */
+const participantBounds = {
+  lock_timeout: 3_000,
+  statement_timeout: 4_000,
+  idle_in_transaction_session_timeout: 8_000,
+  transaction_timeout: 10_000,
+}
+
+export interface SagaWorkerOptions extends Times {
+  connection: NativeConnection
+  /** On the same connection, and of the namespace that is served. */
+  client: Client
+  taskQueue: string
+  /** The sagas' code with `recoverSaga` and `sagaSweep`, bundled already or as the path of its module. */
+  workflows: Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath' | 'dataConverter'>
+  /** PostgreSQL of the sagas' rows, and of the participants' barriers and tables. */
+  databaseUrl: string
+  /** Whatever the sagas' steps name. */
+  participants: readonly AnyForwardParticipant[]
+  /** The Node halves of the sagas. */
+  sagas: readonly SagaType[]
+  /** Whether failures that a saga brings along, or that are in force, are injected. Never in production. */
+  failureInjection: boolean
+  logger: Logger
+}
+
+export interface RunningWorker {
+  /** Settles when the worker has stopped; rejects where it broke. */
+  done: Promise<void>
+  /** Lets what is under way end (a call's time-out and 4 s at most), then stops. */
+  stop(): Promise<void>
+}
+
+/**
+ * Starts a worker for sagas: their workflows, the engine's activities, and the watch over the sweep that looks after lost
+ * ones. Everything it opens is closed when it stops.
+ */
+export async function startSagaWorker(options: SagaWorkerOptions): Promise<RunningWorker> {
+  const { connection, client, taskQueue, workflows, databaseUrl, sagas, logger, stepTimeoutMs, deadlineMs } = options
+  const { namespace } = client.options
+  const onError = (error: Error) => logger.warn({ err: error }, 'A database connection broke')
+  const common = { max: 20, onError }
+  const pool = makePool(databaseUrl, { ...common, name: 'saga-worker', bounds: sagaBounds, queryTimeoutMs: 6_000 })
+  const participantPool = makePool(databaseUrl, {
+    ...common,
+    name: 'saga-participants',
+    bounds: participantBounds,
+    queryTimeoutMs: 12_000,
+  })
+  const closePools = async () => {
+    await Promise.all([pool.end(), participantPool.end()])
+  }
+  try {
+    const store = new SagaStore(pool, sagas)
+    const participant = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
+    const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
+    const worker = await Worker.create({
+      connection,
+      namespace,
+      taskQueue,
+      ...workflows,
+      activities: {
+        ...makeSweepActivities(store, new SagaStarter(client, taskQueue), logger),
+        ...makeSagaActivities({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger }),
+      },
+      // Longer than the longest attempt, or a stop would cut calls off in the middle.
+      shutdownGraceTime: stepTimeoutMs + 4_000,
+      maxCachedWorkflows: 500,
+    })
+    const sweeping = new AbortController()
+    void keepSweepRunning(client, taskQueue, logger, sweeping.signal)
+    const run = async () => {
+      try {
+        await worker.run()
+      } finally {
+        sweeping.abort()
+        await closePools()
+      }
+    }
+    const done = run()
+    return {
+      done,
+      async stop() {
+        if (worker.getState() === 'RUNNING') worker.shutdown()
+        await done
+      },
+    }
+  } catch (error) {
+    await closePools()
+    throw error
+  }
+}
+
+/** Whether the namespace has a search attribute of that name; false also where it does not say. */
+async function hasSearchAttribute(connection: NativeConnection, namespace: string, name: string): Promise<boolean> {
+  try {
+    const { customAttributes } = await connection.withDeadline(Date.now() + 3_000, () =>
+      connection.operatorService.listSearchAttributes({ namespace }),
+    )
+    return customAttributes !== undefined && name in customAttributes
+  } catch {
+    return false
+  }
+}
