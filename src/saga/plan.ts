@@ -34,6 +34,11 @@ export function planOf(
   }
 }
 
+/** The id of the nested saga that a step is. */
+export function nestedId(sagaId: string, step: string): string {
+  return `${sagaId}.${step}`
+}
+
 /** Whether a compensation is still to be done. */
 export function isDue({ status }: { status: string }): boolean {
   return status === 'pending' || status === 'running' || status === 'stuck'

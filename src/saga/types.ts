@@ -3,6 +3,7 @@
  *
  * - saga: one run; its id is the workflow id.
  * - step: a place in a saga's declared order, such as "A".
+ * - nested saga: a saga that is a step of another one, its parent.
  * - participant: a service with `invoke` and `compensate`.
  * - barrier: the rows that make an operation of a step happen at most once, in the participant's own database.
  * - attempt: one try of one operation, counted from 1 in the order in which they end.
@@ -78,7 +79,9 @@ export type ResultOf<P> = P extends { invoke(...args: never[]): Promise<infer R>
 /** A declared step. `P` is the participant's type; only its name exists in the workflow. */
 export interface StepDeclaration<Kind extends StepKind = StepKind, P = unknown> {
   readonly kind: Kind
+  /** The participant's name; of a nested saga its type. */
   readonly service: string
+  readonly isSaga?: true
   /** Carries `P` for the compiler; never set. */
   readonly participant?: P
 }
@@ -89,6 +92,8 @@ export type StepDeclarations = Record<string, StepDeclaration>
 export interface StepView {
   step: string
   service: string
+  /** The nested saga that it is. */
+  sagaId?: string
   status: 'pending' | 'running' | 'succeeded' | 'failed' | 'stuck'
   outcome?: Outcome
   attempts: number
@@ -112,6 +117,8 @@ export interface CompensationView {
 export interface SagaView {
   sagaId: string
   status: Status
+  /** The saga that it is a step of: its outcome stays open until that one's is known. */
+  parent?: Nesting
   /** Secrets masked. */
   input: Json
   failedStep?: string
@@ -120,6 +127,12 @@ export interface SagaView {
   endedAt?: string
   steps: StepView[]
   compensations: CompensationView[]
+}
+
+/** Where a nested saga belongs. */
+export interface Nesting {
+  sagaId: string
+  step: string
 }
 
 /** What a rollback would do now, in the order in which it would. */
@@ -166,6 +179,8 @@ export interface CallPolicy {
 export interface AttemptOrder {
   step: string
   service: string
+  /** The nested saga that the step is: the attempt has been its run, and it is looked at what became of that. */
+  nestedId?: string
   op: Operation
   /** The whole attempt, in ms, waiting for a database that is away included. */
   timeoutMs: number
@@ -189,8 +204,11 @@ export interface CompensateOrder extends AttemptOrder {
   input?: Json
 }
 
-/** `empty`: there was nothing to take back, and a late invoke is refused from now on. */
-export type CompensateVerdict = 'done' | 'empty'
+/**
+ * `empty`: there was nothing to take back, and a late invoke is refused from now on. `skipped`: of a nested saga a person
+ * has left something as it is.
+ */
+export type CompensateVerdict = 'done' | 'empty' | 'skipped'
 
 /** `applied`: it took effect and stays; `empty`: it did not, and never will. */
 export type SettleVerdict = { verdict: 'applied'; result: Json } | { verdict: 'empty' }
@@ -207,6 +225,7 @@ export interface OpenOrder {
   steps: StepDeclarations
   input: Json
   firstRunId: string
+  nestedIn?: Nesting
 }
 
 /** How a run is to go on, decided by the saga's row. */
@@ -326,6 +345,9 @@ export type Closing =
   | { go: 'verify' }
   | { go: 'on'; due: DueCompensation[]; view: SagaView }
 
+/** A nested saga of which the rollback of its parent wants that it goes back. */
+export type NestedClaim = { go: 'run'; type: string; input: Json } | { go: 'over' }
+
 export interface ParkOrder {
   step: string
   at: 'compensate' | DecidedStep['at']
@@ -360,6 +382,8 @@ export interface SagaActivities {
   invoke(order: InvokeOrder): Promise<{ result: Json; changed: Changed }>
   /** One attempt to compensate a step. Throws what the participant threw, mapped to a failure type. */
   compensate(order: CompensateOrder): Promise<{ verdict: CompensateVerdict; changed: Changed }>
+  /** Makes sure that a nested saga goes back; how to run it for that, where it is not over. */
+  claimNested(order: { nestedId: string }): Promise<NestedClaim>
   /** One attempt to settle whether a pivot took effect. */
   settle(order: CompensateOrder): Promise<SettleVerdict & { changed: Changed }>
   /** open → completed, by compare-and-set. */

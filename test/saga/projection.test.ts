@@ -120,6 +120,7 @@ class Row {
       ...{ failures: null, firstRunId: 'first', openings: 1, claims: 0, cancel: null, stopping: null },
       ...{ compensations: [], result: null, failedStep: null, error: null },
       ...{ startedAt: new Date(), endedAt: null, decidedAt: null },
+      ...{ parentId: null, parentStep: null, handedOverAt: null },
       steps: pattern.split('').map((kind, i) => ({
         ...{ step: `s${i}`, service: `service${i}`, status: 'pending', attempts: 0 },
         kind: kindsOf[kind as keyof typeof kindsOf],

@@ -127,6 +127,11 @@ export const sagaRoutes =
         if (!record) throw problems.unknownSaga(id)
         if (isEnded(record))
           throw new HttpProblem(409, `Saga ${id} has ended as ${record.status}; there is nothing to cancel.`)
+        if (record.handedOverAt)
+          throw new HttpProblem(
+            409,
+            `Saga ${id} is done, and what becomes of it is up to saga ${record.parentId}; cancel that one.`,
+          )
         if (record.fate === 'open' && isPastPivot(record))
           throw new HttpProblem(409, `Saga ${id} is past its point of no return; it only goes forward from here.`)
         if (record.fate === 'open') {

@@ -29,6 +29,8 @@ export const SagaLinks = Type.Object({
 export const SagaStep = Type.Object({
   step: Type.String(),
   service: Type.String(),
+  /** Of a step that is a saga: its id. */
+  sagaId: Type.Optional(Type.String()),
   status: literals('pending', 'running', 'succeeded', 'failed', 'stuck'),
   outcome: Type.Optional(literals('applied', 'rejected', 'unknown')),
   attempts: Type.Integer(),
@@ -53,6 +55,8 @@ export type SagaCompensation = Static<typeof SagaCompensation>
 export const Saga = Type.Object({
   sagaId: Type.String(),
   status: SagaStatus,
+  /** The saga that it is a step of: it completes, or is undone, with that one. */
+  parent: Type.Optional(Type.Object({ sagaId: Type.String(), step: Type.String() })),
   /** Empty where a saga was started elsewhere with input that is not right. */
   input: Type.Partial(Type.Object({ username: Type.String(), address: Type.String(), payment: Type.String() })),
   userId: Type.Optional(Type.Integer()),

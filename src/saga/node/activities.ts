@@ -7,6 +7,7 @@ import { isDatabaseAway, isPassing, whileAway } from './db.js'
 import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
 import type { Changed, CompensateOrder, InvokeOrder, Json, Outcome, SagaActivities } from '../types.js'
 import type { BarredParticipant } from './barrier.js'
+import { nestedSaga } from './nested-saga.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
 import type { AttemptEnd, Finding, Findings } from './projection.js'
 import { declaredSteps, toView } from './saga-record.js'
@@ -57,7 +58,9 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       // Steps never reached are not called, only settled: nothing is injected there.
       const isReached = order.op === 'invoke' || order.reached
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
-      return call(participant(order.service, injection), key)
+      const as =
+        order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
+      return call(as, key)
     }
     const write = (end: AttemptEnd['end']) => {
       const input = order.op === 'invoke' ? { input: masked(order.input, secrets) } : {}
@@ -78,7 +81,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       if (error instanceof SettledBefore)
         return { verdict: 'empty', changed: {} } as unknown as T & { changed: Changed }
       const failure = toFailure(error, secrets)
-      if (outcomeOf(failure) === 'unknown' && order.op === 'invoke' && !(error instanceof InjectedCrash)) {
+      const canBeProbed = order.op === 'invoke' && order.nestedId === undefined && !(error instanceof InjectedCrash)
+      if (outcomeOf(failure) === 'unknown' && canBeProbed) {
         const found = await probe(order, key)
         if (found?.applied) {
           const message = `applied, as its probe found; the call itself: ${failure.message}`
@@ -144,7 +148,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     const verified = new Set(record.compensations.filter((one) => one.isVerified).map(({ step }) => step))
     const known = record.compensations.map(({ step }) => step)
     const asked = [...new Set([...known, ...record.steps.map(({ step }) => step)])].filter(
-      (step) => !verified.has(step) && declared[step]?.kind !== 'retriable',
+      // A nested saga has looked for itself.
+      (step) => !verified.has(step) && declared[step]?.kind !== 'retriable' && !declared[step]?.isSaga,
     )
     const look = async (step: string): Promise<[string, Finding | undefined]> => {
       try {
@@ -165,6 +170,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     openRecovery: (order) => store.recover(sagaId(), order, times),
     completeSaga: ({ result }) => store.complete(sagaId(), result),
     claimRollback: (order) => store.claimRollback(sagaId(), order),
+    claimNested: (order) => store.claimNested(sagaId(), order),
     closeRolledBack: (order) => store.closeRolledBack(sagaId(), order),
 
     async verifyCompensations() {
@@ -190,14 +196,16 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     invoke: (order) =>
       attempt<{ result: Json }>(order, async (as, key) => {
         const { verdict, result } = await as.invoke({ ...key, input: order.input, decisions: order.decisions })
-        const message = verdict === 'applied' ? 'applied' : 'was applied by an earlier attempt; its result was kept'
+        const message =
+          verdict === 'applied' ? `applied${bySaga(order)}` : 'was applied by an earlier attempt; its result was kept'
         return { end: { kind: 'applied', message }, report: { result } }
       }),
 
     compensate: (order) =>
       attempt(order, async (as, key) => {
         const verdict = await as.compensate({ ...key, ...(order.input !== undefined && { input: order.input }) })
-        const message = verdict === 'done' ? 'undone' : 'nothing to undo'
+        const words = { done: 'undone', empty: 'nothing to undo', skipped: 'left in part as it is' }
+        const message = `${words[verdict]}${bySaga(order)}`
         return { end: { kind: 'compensated', verdict, message }, report: { verdict } }
       }),
 
@@ -212,6 +220,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       }),
   }
 }
+
+const bySaga = ({ nestedId }: InvokeOrder | CompensateOrder) => (nestedId === undefined ? '' : ` by saga ${nestedId}`)
 
 /** Nothing is left to settle. */
 class SettledBefore extends Error {}

@@ -165,7 +165,7 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
   const message = failed ? sentence(end.error) : 'message' in end ? end.message : ''
   const entry = {
     service: `COMPENSATE_${order.step}`,
-    status: failed ? 'failed' : end.kind === 'compensated' && end.verdict === 'empty' ? 'skipped' : 'success',
+    status: failed ? 'failed' : end.kind === 'compensated' && end.verdict !== 'done' ? 'skipped' : 'success',
     message: late ? `${message} ${LATE}` : message,
     attempt: attempts,
     entryId,
@@ -367,7 +367,7 @@ function stuckMessage(
 }
 
 /** Why a decision can't be taken; undefined where it can. */
-export function refusalOf(record: SagaRecord, { step, action }: Decision): string | undefined {
+export function refusalOf(record: SagaRecord, { step, action, input }: Decision): string | undefined {
   const { sagaId, status } = record
   if (isEnded(record)) return `Saga ${sagaId} has ended as ${status}; there is nothing to decide.`
   const stuck = stuckOn(record, step)
@@ -375,6 +375,10 @@ export function refusalOf(record: SagaRecord, { step, action }: Decision): strin
     const waiting = stuckSteps(record)
     const where = waiting.length > 0 ? ` It waits on ${waiting.join(', ')}.` : ` It is ${status}.`
     return `Saga ${sagaId} does not wait for a decision on ${step}.${where}`
+  }
+  const nested = record.steps.find((one) => one.step === step)?.sagaId
+  if (nested !== undefined && input !== undefined) {
+    return `Step ${step} of saga ${sagaId} is saga ${nested}, whose own steps have the inputs; correct it there, or retry as it is.`
   }
   if (record.fate === 'open' && action === 'skip') {
     return `Step ${step} of saga ${sagaId} is not to be undone any more, so it can't be skipped; retry it, or resolve it by hand.`

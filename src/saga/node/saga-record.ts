@@ -66,6 +66,11 @@ export interface SagaRecord {
   openings: number
   claims: number
   cancel: CancelRequest | null
+  /** The saga that it is a step of. */
+  parentId: string | null
+  parentStep: string | null
+  /** A nested saga is done, and its parent decides whether that stays. */
+  handedOverAt: Date | null
   /** Why it would roll back, while its pivot can't be settled. */
   stopping: RollbackCause | null
   steps: StepRecord[]
@@ -81,7 +86,8 @@ export interface SagaRecord {
 /** The columns of `saga`, named as in SagaRecord. */
 export const recordColumns = `saga_id AS "sagaId", type, fate, status, view, input, input_hash AS "inputHash", failures,
   first_run_id AS "firstRunId", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
-  error, started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt"`
+  error, parent_id AS "parentId", parent_step AS "parentStep", handed_over_at AS "handedOverAt",
+  started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt"`
 
 export function causeOf({ failedStep, error }: Pick<SagaRecord, 'failedStep' | 'error'>): RollbackCause {
   return { failedStep, error: error ?? { type: 'Error', message: 'no reason was recorded' } }
@@ -96,7 +102,12 @@ export function cancelCause(cancel: CancelRequest | null): RollbackCause {
 
 /** The steps as the saga declared them when it was written down. */
 export function declaredSteps({ steps }: Pick<SagaRecord, 'steps'>): StepDeclarations {
-  return Object.fromEntries(steps.map(({ step, service, kind = 'compensatable' }) => [step, { service, kind }]))
+  return Object.fromEntries(
+    steps.map(({ step, service, kind = 'compensatable', sagaId }) => [
+      step,
+      { service, kind, ...(sagaId !== undefined && { isSaga: true }) },
+    ]),
+  )
 }
 
 /** What the steps were given, secrets masked. */
@@ -129,8 +140,9 @@ export function endingOf(record: SagaRecord): Ending {
 
 /** The whole saga as people see it. */
 export function toView(record: SagaRecord): SagaView {
-  const { sagaId, status, view: input, failedStep, error, endedAt } = record
-  const head = { sagaId, status, input }
+  const { sagaId, status, view: input, failedStep, error, endedAt, parentId, parentStep } = record
+  const parent = parentId !== null && parentStep !== null && { sagaId: parentId, step: parentStep }
+  const head = { sagaId, status, ...(parent && { parent }), input }
   return {
     ...head,
     ...fieldsOf(record.result),

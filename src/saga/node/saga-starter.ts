@@ -186,7 +186,7 @@ export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logg
     if (found === 'open') return false
     // It may have ended, and closed, since it was read.
     const record = await store.get(sagaId)
-    if (!record || isEnded(record)) return false
+    if (!record || isEnded(record) || record.handedOverAt) return false
     if (found === 'forgotten') return start(record)
     return (await starter.recover(sagaId, found.lost)) === 'started'
   }

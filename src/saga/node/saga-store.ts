@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { withTransaction, type Client, type Pool } from './db.js'
-import { FailureType, deadlineExceeded, invalidInput, sagaIdTaken, type InputProblem } from '../errors.js'
+import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
+import { FailureType, deadlineExceeded, invalidInput, lateInvoke, sagaIdTaken, type InputProblem } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
   Changed,
@@ -11,6 +11,8 @@ import type {
   InvokeOrder,
   Json,
   Loss,
+  NestedClaim,
+  Nesting,
   OpenOrder,
   Opening,
   ParkOrder,
@@ -23,10 +25,11 @@ import type {
   RunSettings,
   SagaError,
   SagaView,
+  StepDeclaration,
   StepDeclarations,
-  StepKind,
   ToldDecision,
 } from '../types.js'
+import { nestedId } from '../plan.js'
 import { canonical } from './canonical.js'
 import {
   afterAttempt,
@@ -142,7 +145,8 @@ export class SagaStore {
       `WITH written AS (
          INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-         WHERE (SELECT count(*) FROM saga WHERE fate IN ('open', 'rollback') AND status <> 'NEEDS_ATTENTION') < $10
+         WHERE (SELECT count(*) FROM saga
+                WHERE fate IN ('open', 'rollback') AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL) < $10
          ON CONFLICT DO NOTHING
          RETURNING *
        ), told AS (SELECT pg_notify('${CHANGES}', saga_id) FROM written)
@@ -155,7 +159,7 @@ export class SagaStore {
         toJsonb(input),
         inputHash,
         failures ? toJsonb(failures) : null,
-        toJsonb(pendingSteps(steps)),
+        toJsonb(pendingSteps(sagaId, steps)),
         idempotencyKey ?? null,
         maxOpen,
       ],
@@ -193,29 +197,43 @@ export class SagaStore {
       throw invalidInput(problems)
     }
     const { input, failures } = parsed
-    const inputHash = hashOf(input, failures)
-    await this.pool.query(
-      `INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-      [
-        sagaId,
-        saga.type,
-        saga.label(input),
-        toJsonb(saga.view(input)),
-        toJsonb(input),
-        inputHash,
-        failures ? toJsonb(failures) : null,
-        toJsonb(pendingSteps(order.steps)),
-      ],
-    )
+    const { nestedIn } = order
+    // What is injected into a nested saga comes from its parent.
+    const inputHash = hashOf(input, nestedIn ? undefined : failures)
+    const insert = (db: Queryable, nesting?: Nesting, failuresThere?: Failures) =>
+      db.query(
+        `INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, parent_id, parent_step)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
+        [
+          sagaId,
+          saga.type,
+          saga.label(input),
+          toJsonb(saga.view(input)),
+          toJsonb(input),
+          inputHash,
+          failuresThere ? toJsonb(failuresThere) : null,
+          toJsonb(pendingSteps(sagaId, order.steps)),
+          nesting?.sagaId ?? null,
+          nesting?.step ?? null,
+        ],
+      )
+    if (nestedIn) {
+      await this.#insertNested(order.type, nestedIn, (tx, theirs) => insert(tx, nestedIn, theirs ?? failures))
+      if (!(await this.get(sagaId))) throw lateInvoke(nestedIn)
+    } else {
+      await insert(this.pool, undefined, failures)
+    }
     return this.#change(sagaId, async (record, save) => {
-      if (record.type !== order.type || record.inputHash !== inputHash) {
+      const isOurs = !nestedIn || record.parentId === nestedIn.sagaId
+      if (record.type !== order.type || record.inputHash !== inputHash || !isOurs) {
         throw sagaIdTaken(sagaId, 'it belongs to a saga with another input')
       }
       if (isEnded(record)) {
-        if (record.firstRunId === order.firstRunId) return ended(record)
+        // Asked once more by its parent a nested saga answers as it has ended, like a barrier.
+        if (record.firstRunId === order.firstRunId || nestedIn) return ended(record)
         throw sagaIdTaken(sagaId, `that saga has ended as ${record.status}`)
       }
+      if (record.handedOverAt) return handedOver(record)
       const openings = record.openings + 1
       // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
       const isAnew = record.firstRunId !== null && record.firstRunId !== order.firstRunId
@@ -241,10 +259,32 @@ export class SagaStore {
     })
   }
 
+  /**
+   * Writes a nested saga's row, with what `insert` makes of it, unless its parent goes forward no more: in the transaction
+   * that holds the parent's row, so that a rollback which is claimed later finds it. `failures` are those that the parent
+   * brings along for it.
+   */
+  async #insertNested(
+    type: string,
+    { sagaId, step }: Nesting,
+    insert: (tx: Client, failures: Failures | undefined) => Promise<unknown>,
+  ): Promise<void> {
+    if (!(await this.get(sagaId))) return
+    await this.#change(sagaId, async (parent, save, tx) => {
+      if (parent.fate !== 'open') return
+      if (!parent.steps.some((one) => one.step === step)) {
+        const declared = pendingSteps(sagaId, { [step]: { service: type, kind: 'compensatable', isSaga: true } })
+        await save({ steps: [...parent.steps, ...declared] }, [])
+      }
+      await insert(tx, parent.failures ? failuresWithin(parent.failures, step) : undefined)
+    })
+  }
+
   /** Takes up a saga whose run is gone. What was stuck is tried again; the log says so. */
   recover(sagaId: string, { firstRunId, loss }: { firstRunId: string; loss?: Loss }, times: Times): Promise<Recovery> {
     return this.#change(sagaId, async (record, save) => {
       if (isEnded(record)) return ended(record)
+      if (record.handedOverAt) return handedOver(record)
       const message = redacted(loss?.message ?? 'its run was gone', this.secretsOf(record))
       const entry = { service: 'SAGA', status: 'recovered', message: `taken up again: ${message}` }
       // Its own opening once more, as after a lost workflow task, is no second recovery.
@@ -286,7 +326,11 @@ export class SagaStore {
     const row = rows[0]
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
-      await this.#declare(sagaId, { step, service: order.service, kind: order.op === 'invoke' ? order.kind : 'pivot' })
+      await this.#declare(sagaId, step, {
+        service: order.service,
+        kind: order.op === 'invoke' ? order.kind : 'pivot',
+        ...(order.nestedId !== undefined && { isSaga: true }),
+      })
       return this.beginAttempt(sagaId, order)
     }
     const own: Failures | null = row.failures
@@ -306,13 +350,10 @@ export class SagaStore {
    * Adds a step that the saga's code has gained since the saga was written down: before it is called, or nobody would know
    * to undo it. Where a rollback was claimed first it is not called any more.
    */
-  async #declare(
-    sagaId: string,
-    { step, service, kind }: { step: string; service: string; kind: StepKind },
-  ): Promise<void> {
+  async #declare(sagaId: string, step: string, declaration: StepDeclaration): Promise<void> {
     await this.#change(sagaId, async (record, save) => {
       if (record.fate !== 'open' || record.steps.some((one) => one.step === step)) return
-      await save({ steps: [...record.steps, ...pendingSteps({ [step]: { service, kind } })] }, [])
+      await save({ steps: [...record.steps, ...pendingSteps(sagaId, { [step]: declaration })] }, [])
     })
   }
 
@@ -331,17 +372,43 @@ export class SagaStore {
     })
   }
 
-  /** open → completed. A cancel that was acknowledged before wins, but for a saga past its point of no return. */
+  /**
+   * open → completed, its nested sagas with it. A cancel that was acknowledged before wins, but for a saga past its point of
+   * no return. A nested saga hands its undo over to its parent instead, and stays open.
+   */
   complete(sagaId: string, result: Json): Promise<CompletionClaim> {
-    return this.#change(sagaId, async (record, save) => {
+    return this.#change(sagaId, async (record, save, tx) => {
       if (isEnded(record)) {
         return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
       }
       if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
       if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
+      if (record.parentId !== null) {
+        await save({ result, handedOverAt: record.handedOverAt ?? new Date() }, [])
+        return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
+      }
       const { changes, entries, endedAt } = afterCompletion(record, result)
       await save(changes, entries)
+      await completeNested(tx, record)
       return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
+    })
+  }
+
+  /**
+   * A parent that rolls back wants its nested saga undone: from here on that can't hand over any more, and the sweep looks
+   * after it like after any other. One that never opened has nothing to undo, and finds its parent's fate decided.
+   */
+  async claimNested(parentId: string, { nestedId: id }: { nestedId: string }): Promise<NestedClaim> {
+    if ((await this.get(id))?.parentId !== parentId) return { go: 'over' }
+    return this.#change(id, async (record, save) => {
+      if (isEnded(record)) return { go: 'over' }
+      if (record.fate === 'open') {
+        const at = new Date().toISOString()
+        const cancel = record.cancel ?? { actor: `saga ${parentId}`, reason: 'it is rolled back', at }
+        // A run of its own that is gone for good reason is not lost.
+        await save({ cancel, ...(record.handedOverAt && { handedOverAt: null, firstRunId: null }) }, [])
+      }
+      return { go: 'run', type: record.type, input: record.input }
     })
   }
 
@@ -442,7 +509,7 @@ export class SagaStore {
   async requestCancel(sagaId: string, cancel: Omit<CancelRequest, 'at'>): Promise<SagaRecord | undefined> {
     if (!(await this.get(sagaId))) return undefined
     return this.#change(sagaId, async (record, save) => {
-      if (record.fate === 'open' && !record.cancel && !isPastPivot(record)) {
+      if (record.fate === 'open' && !record.cancel && !record.handedOverAt && !isPastPivot(record)) {
         await save({ cancel: { ...cancel, at: new Date().toISOString() } }, [])
       }
       return record
@@ -484,8 +551,8 @@ export class SagaStore {
   async countWithoutProgress(olderThanMs: number): Promise<number> {
     const { rows } = await this.pool.query(
       `SELECT count(*) AS n FROM saga
-       WHERE fate IN ('open', 'rollback') AND type = ANY ($2) AND status <> 'NEEDS_ATTENTION'
-         AND progress_at < now() - $1 * interval '1 ms'`,
+       WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2)
+         AND status <> 'NEEDS_ATTENTION' AND progress_at < now() - $1 * interval '1 ms'`,
       [olderThanMs, [...this.#types.keys()]],
     )
     return rows[0].n
@@ -498,7 +565,7 @@ export class SagaStore {
   ): Promise<SagaRecord[]> {
     const { rows } = await this.pool.query(
       `SELECT ${recordColumns} FROM saga
-       WHERE fate IN ('open', 'rollback') AND type = ANY ($2) AND ${condition} ORDER BY ${order} LIMIT ${limit}`,
+       WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2) AND ${condition} ORDER BY ${order} LIMIT ${limit}`,
       [value, [...this.#types.keys()]],
     )
     return rows
@@ -509,12 +576,22 @@ export class SagaStore {
     const error = { type: FailureType.InvalidInput, message }
     await this.pool.query(
       `WITH refused AS (
-         INSERT INTO saga (saga_id, type, fate, status, view, input_hash, first_run_id, steps, error, ended_at)
-         VALUES ($1, $2, 'rolledBack', 'COMPENSATED', '{}', '', $3, $4, $5, now())
+         INSERT INTO saga (saga_id, type, fate, status, view, input_hash, first_run_id, steps, error, ended_at,
+                           parent_id, parent_step)
+         VALUES ($1, $2, 'rolledBack', 'COMPENSATED', '{}', '', $3, $4, $5, now(), $7, $8)
          ON CONFLICT DO NOTHING RETURNING saga_id
        )
        INSERT INTO saga_log (saga_id, service, status, message) SELECT saga_id, 'SAGA', 'compensated', $6 FROM refused`,
-      [sagaId, order.type, order.firstRunId, toJsonb(pendingSteps(order.steps)), toJsonb(error), message],
+      [
+        sagaId,
+        order.type,
+        order.firstRunId,
+        toJsonb(pendingSteps(sagaId, order.steps)),
+        toJsonb(error),
+        message,
+        order.nestedIn?.sagaId ?? null,
+        order.nestedIn?.step ?? null,
+      ],
     )
   }
 
@@ -563,6 +640,7 @@ const columnNames = {
   error: 'error',
   endedAt: 'ended_at',
   decidedAt: 'decided_at',
+  handedOverAt: 'handed_over_at',
 } as const satisfies Partial<Record<keyof SagaRecord, string>>
 
 type Changes = Partial<Pick<SagaRecord, keyof typeof columnNames>>
@@ -604,15 +682,46 @@ function ended(record: SagaRecord): { go: 'ended'; ending: Ending; view: SagaVie
   return { go: 'ended', ending: endingOf(record), view: toView(record) }
 }
 
-/** What starts the saga again, as it was started. */
-export function requestOf({ input, failures }: SagaRecord): Json {
-  return failures ? { ...(input as object), failures: failures as unknown as Json } : input
+/** A nested saga that is done, and whose parent decides whether that stays. */
+function handedOver(record: SagaRecord): { go: 'ended'; ending: Ending; view: SagaView } {
+  return { go: 'ended', ending: { fate: 'completed', result: record.result }, view: toView(record) }
 }
 
-function pendingSteps(steps: StepDeclarations): StepRecord[] {
-  return Object.entries(steps).map(([step, { service, kind }]) => ({
+/** Completes the nested sagas of one that has completed, and theirs. */
+async function completeNested(tx: Client, { sagaId, steps }: SagaRecord): Promise<void> {
+  if (!steps.some((step) => step.sagaId !== undefined)) return
+  const { rows } = await tx.query<SagaRecord>(
+    `SELECT ${recordColumns} FROM saga WHERE parent_id = $1 AND handed_over_at IS NOT NULL AND fate = 'open'
+     ORDER BY saga_id FOR UPDATE`,
+    [sagaId],
+  )
+  for (const nested of rows) {
+    const { changes, entries } = afterCompletion(nested, nested.result)
+    await write(tx, nested.sagaId, changes, entries)
+    await completeNested(tx, nested)
+  }
+}
+
+/** What a saga's failures say of one that is nested in it: those of its step "x" stand under "step.x". */
+function failuresWithin(failures: Failures, step: string): Failures {
+  const prefix = `${step}.`
+  return Object.fromEntries(
+    Object.entries(failures).flatMap(([key, those]) =>
+      key.startsWith(prefix) ? [[key.slice(prefix.length), those]] : [],
+    ),
+  )
+}
+
+/** What starts the saga again, as it was started. */
+export function requestOf({ input, failures, parentId }: SagaRecord): Json {
+  return failures && parentId === null ? { ...(input as object), failures: failures as unknown as Json } : input
+}
+
+function pendingSteps(sagaId: string, steps: StepDeclarations): StepRecord[] {
+  return Object.entries(steps).map(([step, { service, kind, isSaga }]) => ({
     step,
     service,
+    ...(isSaga && { sagaId: nestedId(sagaId, step) }),
     kind,
     status: 'pending',
     attempts: 0,

@@ -21,12 +21,15 @@ import type {
   SagaActivities,
   SettleVerdict,
 } from '../types.js'
+import { runNested } from './nested.js'
 
 /** How often a call is tried; how long a try may take comes with the opening (SAGA_STEP_TIMEOUT_MS, 5 s). */
 export const invokePolicy: CallPolicy = { attempts: 3, firstDelayMs: 500, maxDelayMs: 1_000 }
 export const compensatePolicy: CallPolicy = { attempts: 8, firstDelayMs: 500, maxDelayMs: 10_000 }
 /** Behind the pivot the time is the limit. */
 export const retriablePolicy: CallPolicy = { attempts: Infinity, firstDelayMs: 500, maxDelayMs: 30_000 }
+
+const once: CallPolicy = { attempts: 1, firstDelayMs: 500, maxDelayMs: 500 }
 
 /** Beyond the engine's own time-out of a try: for a process that is gone and keeps no time any more. */
 const BACKSTOP_MS = 3_000
@@ -92,16 +95,30 @@ export class Caller {
     void this.disagreement.then(undefined, () => {})
   }
 
-  invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
-    return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, limits, (calls, o) =>
-      calls.invoke(o),
-    )
+  async invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
+    const timed = { ...order, timeoutMs: this.settings.stepTimeoutMs }
+    const { step, service, nestedId, input } = order
+    if (nestedId === undefined) return this.#call(timed, policy, limits, (calls, o) => calls.invoke(o))
+    throwIfCancelled()
+    await runNested({ step, nestedId, type: service, input, op: 'invoke' })
+    // It has retried what it could: its row has the last word.
+    return CancellationScope.nonCancellable(() => this.#call(timed, once, {}, (calls, o) => calls.invoke(o)))
   }
 
-  compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
-    return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, {}, (calls, o) =>
-      calls.compensate(o),
-    )
+  async compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
+    const timed = { ...order, timeoutMs: this.settings.stepTimeoutMs }
+    const { step, nestedId } = order
+    if (nestedId === undefined) return this.#call(timed, policy, {}, (calls, o) => calls.compensate(o))
+    for (let left = policy; ; left = afterFirst(left)) {
+      const claim = await store.claimNested({ nestedId })
+      if (claim.go === 'run') await runNested({ step, nestedId, ...claim, op: 'compensate' })
+      try {
+        return await this.#call(timed, once, {}, (calls, o) => calls.compensate(o))
+      } catch (error) {
+        if (!isRetryable(error) || left.attempts === 1) throw error
+        await sleep(left.firstDelayMs)
+      }
+    }
   }
 
   settle(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<SettleVerdict> {
@@ -114,10 +131,6 @@ export class Caller {
     { withinMs }: Limits,
     make: (calls: Pick<SagaActivities, 'invoke' | 'compensate' | 'settle'>, order: Order) => Promise<T>,
   ): Promise<T> {
-    const scope = CancellationScope.current()
-    const throwIfCancelled = () => {
-      if (scope.consideredCancelled) throw new CancelledFailure('The saga was stopped')
-    }
     throwIfCancelled()
     let left = policy
     try {
@@ -165,6 +178,10 @@ export class Caller {
     }
     this.onChanged(changed)
   }
+}
+
+function throwIfCancelled(): void {
+  if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('The saga was stopped')
 }
 
 /** A call's orders, but for the time-out, which is the run's. */

@@ -6,6 +6,7 @@ import type {
   StepDeclaration,
   StepDeclarations,
 } from '../types.js'
+import { pivotOf } from './compensation-stack.js'
 import { runSaga } from './run-saga.js'
 
 /** The steps as the saga's code calls them: `await step.A({ username })`. */
@@ -39,6 +40,28 @@ export interface Saga<Input, Result> {
  */
 export function compensatable<P extends AnyParticipant>(service: P['name']): StepDeclaration<'compensatable', P> {
   return { kind: 'compensatable', service }
+}
+
+/**
+ * Declares a step that is a saga of its own: its run is a child workflow, its id `<this saga's id>.<step>`. When it succeeds
+ * it hands its undo over: it stays open until this saga has ended, completes with it, or is rolled back by it, in its own
+ * code and its own order. Throws where it has a pivot, behind which nothing can be undone.
+ */
+export function nested<Input, Result>(
+  saga: Saga<Input, Result>,
+): StepDeclaration<'compensatable', NestedSaga<Input, Result>> {
+  const pivotStep = pivotOf(saga.steps)
+  if (pivotStep !== undefined) {
+    throw new Error(
+      `Saga ${saga.type} has the pivot ${pivotStep}, so it can't be undone, and can't be a step of another saga.`,
+    )
+  }
+  return { kind: 'compensatable', service: saga.type, isSaga: true }
+}
+
+/** What a nested saga takes and gives, in the form of a participant. */
+interface NestedSaga<Input, Result> {
+  invoke(tx: never, call: { sagaId: string; input: Input }): Promise<Result>
 }
 
 /**

@@ -3,7 +3,7 @@ import { toSagaError } from '../errors.js'
 import type { Closing, DueCompensation, Ending, RollbackCause, RunSettings, SagaError } from '../types.js'
 import { compensatePolicy, store } from './calls.js'
 import { pivotOf } from './compensation-stack.js'
-import { settlePivot, type Run } from './run.js'
+import { callOf, settlePivot, type Run } from './run.js'
 import type { SagaState } from './saga-state.js'
 
 interface Rollback {
@@ -48,18 +48,11 @@ export function rollBack(run: Run, { cause, reached, isDecided, settings, state 
 }
 
 /** One attempt to settle a step that no run is known to have reached. */
-async function isSettled({ caller, attention, steps }: Run, { step }: DueCompensation): Promise<boolean> {
-  const service = steps[step]?.service ?? step
-  const order = {
-    step,
-    service,
-    op: 'compensate' as const,
-    budget: compensatePolicy.attempts,
-    decisions: attention.known(step),
-    reached: false,
-  }
+async function isSettled(run: Run, { step }: DueCompensation): Promise<boolean> {
+  const op = 'compensate'
+  const order = { ...callOf(run, step), op, budget: compensatePolicy.attempts, reached: false } as const
   try {
-    await caller.compensate(order, { ...compensatePolicy, attempts: 1 })
+    await run.caller.compensate(order, { ...compensatePolicy, attempts: 1 })
     return true
   } catch {
     // It is tried again behind the others, by its policy; what is left of it then waits for a person.
@@ -68,23 +61,17 @@ async function isSettled({ caller, attention, steps }: Run, { step }: DueCompens
 }
 
 /** Compensates a step: by its policy, and where that is used up as a person decides. */
-async function compensate({ caller, attention, steps }: Run, due: DueCompensation): Promise<void> {
+async function compensate(run: Run, due: DueCompensation): Promise<void> {
+  const { caller, attention } = run
   const { step, reached } = due
-  const service = steps[step]?.service ?? step
   let { isStuck, input } = due
   attention.know(step, due.decisions)
   for (;;) {
     let error: SagaError | null = null
     if (!isStuck) {
       try {
-        const order = {
-          step,
-          service,
-          op: 'compensate' as const,
-          budget: compensatePolicy.attempts,
-          decisions: attention.known(step),
-          reached,
-        }
+        const op = 'compensate'
+        const order = { ...callOf(run, step), op, budget: compensatePolicy.attempts, reached } as const
         await caller.compensate({ ...order, ...(input !== undefined && { input }) }, compensatePolicy)
         return
       } catch (failure) {

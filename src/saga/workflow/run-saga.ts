@@ -10,7 +10,16 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import { FailureType, applicationFailureOf, deadlineExceeded, sagaCompensated, toSagaError } from '../errors.js'
-import type { CompletionClaim, DecidedStep, Ending, Json, Opening, RunSettings, StepDeclarations } from '../types.js'
+import type {
+  CompletionClaim,
+  DecidedStep,
+  Ending,
+  Json,
+  Nesting,
+  Opening,
+  RunSettings,
+  StepDeclarations,
+} from '../types.js'
 import { Attention, SagaEnded } from './attention.js'
 import { Caller, store } from './calls.js'
 import type { SagaBody } from './define-saga.js'
@@ -115,8 +124,10 @@ export function makeRun(
 }
 
 function open(saga: { type: string; steps: StepDeclarations }, input: unknown): Promise<Opening> {
-  const { firstExecutionRunId: firstRunId } = workflowInfo()
-  return store.openSaga({ type: saga.type, steps: saga.steps, input: (input ?? null) as Json, firstRunId })
+  const { firstExecutionRunId: firstRunId, memo } = workflowInfo()
+  const nestedIn = memo?.['nestedIn'] as Nesting | undefined
+  const order = { type: saga.type, steps: saga.steps, input: (input ?? null) as Json, firstRunId }
+  return store.openSaga({ ...order, ...(nestedIn && { nestedIn }) })
 }
 
 async function goForward<Steps extends StepDeclarations, Input, Result>(

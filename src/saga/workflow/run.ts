@@ -1,6 +1,7 @@
-import { CancellationScope } from '@temporalio/workflow'
+import { CancellationScope, workflowInfo } from '@temporalio/workflow'
 import { toSagaError } from '../errors.js'
-import type { DecidedStep, RollbackCause, SagaError, SettleVerdict, StepDeclarations } from '../types.js'
+import { nestedId } from '../plan.js'
+import type { AttemptOrder, DecidedStep, RollbackCause, SagaError, SettleVerdict, StepDeclarations } from '../types.js'
 import type { Attention } from './attention.js'
 import { compensatePolicy, type Caller } from './calls.js'
 
@@ -15,26 +16,39 @@ export interface Run {
   again(): Promise<never>
 }
 
+/** Of a call's orders what the step itself says. */
+export function callOf(
+  { steps, attention }: Run,
+  step: string,
+): Pick<AttemptOrder, 'step' | 'service' | 'nestedId' | 'decisions'> {
+  const { service = step, isSaga } = steps[step] ?? {}
+  return {
+    step,
+    service,
+    ...(isSaga && { nestedId: nestedId(workflowInfo().workflowId, step) }),
+    decisions: attention.known(step),
+  }
+}
+
 /**
  * Settles by its barrier whether a pivot took effect; where it did not, it never will. Out of the reach of cancellation,
  * and tried until it is known: where its policy is used up the saga waits for a person. `cause`: why the saga would roll
  * back.
  */
 export function settlePivot(
-  { steps, caller, attention, decided }: Run,
+  run: Run,
   step: string,
   { reached, cause }: { reached: boolean; cause: () => RollbackCause },
 ): Promise<SettleVerdict> {
+  const { caller, attention, decided } = run
   return CancellationScope.nonCancellable(async () => {
     let { isStuck = false } = decided.get(step) ?? {}
-    const service = steps[step]?.service ?? step
     for (;;) {
       let error: SagaError | null = null
       if (!isStuck) {
         try {
           const budget = compensatePolicy.attempts
-          const decisions = attention.known(step)
-          return await caller.settle({ step, service, op: 'settle', budget, decisions, reached }, compensatePolicy)
+          return await caller.settle({ ...callOf(run, step), op: 'settle', budget, reached }, compensatePolicy)
         } catch (failure) {
           error = toSagaError(failure)
         }

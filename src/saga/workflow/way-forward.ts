@@ -5,7 +5,7 @@ import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from './calls.js'
 import { CompensationStack, pivotOf } from './compensation-stack.js'
 import type { SagaBody, StepCalls } from './define-saga.js'
-import { settlePivot, type Run } from './run.js'
+import { callOf, settlePivot, type Run } from './run.js'
 
 /** Behind the pivot a step is tried until the saga's deadline, and at least so long. */
 const LEAST_RETRIABLE_MS = 30_000
@@ -198,8 +198,8 @@ export class WayForward {
   }
 
   #order(step: string, input: Json): Omit<InvokeOrder, 'budget' | 'timeoutMs'> {
-    const { service, kind } = this.run.steps[step] ?? { service: step, kind: 'compensatable' as const }
-    return { step, service, op: 'invoke', kind, input, decisions: this.run.attention.known(step) }
+    const { kind = 'compensatable' } = this.run.steps[step] ?? {}
+    return { ...callOf(this.run, step), op: 'invoke', kind, input }
   }
 }
 
