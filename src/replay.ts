@@ -34,7 +34,9 @@ try {
     const history = await readHistory(source)
     const events = history.events?.length ?? 0
     try {
-      await Worker.runReplayHistory({ workflowBundle }, history)
+      // Under its own id, of which those of nested sagas are made.
+      const { workflowId } = history.events?.[0]?.workflowExecutionStartedEventAttributes ?? {}
+      await Worker.runReplayHistory({ workflowBundle }, history, workflowId || undefined)
       console.log(`${source}: ${events} events replay`)
     } catch (error) {
       disagreeing.push(source)

@@ -187,7 +187,8 @@ test.concurrent('a parent terminated behind its nested saga has it undone by its
 })
 
 test.concurrent('a nested saga that is terminated is undone, and its parent with it', async () => {
-  const sagaId = await start('tripSaga', { hold: 'car invoke' })
+  // Its second attempt is a regular activity: a local one would let the run go on behind its termination.
+  const sagaId = await start('tripSaga', { hold: 'car invoke' }, { 'stay.car': { mode: 'first', n: 1 } })
   const gate = gated.at(stay(sagaId))
   await gate.reached
   await client.workflow.getHandle(stay(sagaId)).terminate('by mistake')
@@ -217,6 +218,27 @@ test.concurrent('an undo that is stuck in a nested saga holds its parent until a
   await sagas.ended(sagaId)
   expect(await statuses(family(sagaId))).toEqual(Array.from({ length: 3 }, () => 'PARTIALLY_COMPENSATED'))
   expect(await effects(sagaId)).toEqual(['room'])
+})
+
+test.concurrent('a saga that waits for the person of one nested in it is none without progress', async () => {
+  const sagaId = await start('tripSaga', { refuse: ['ticket invoke', 'room compensate'] })
+  await parked(engine, hotel(sagaId))
+  const standStill = (ids: string[]) =>
+    query(database, `UPDATE saga SET progress_at = now() - interval '9 days' WHERE saga_id = ANY ($1)`, [ids])
+  const count = () => engine.store.countWithoutProgress(8 * 24 * 3_600_000)
+  await standStill(family(sagaId))
+  expect(await count()).toBe(0)
+  expect(await decide(engine, hotel(sagaId), { step: 'room', action: 'resolve' })).toBe(200)
+  await sagas.ended(sagaId)
+
+  const held = await start('tripSaga', { hold: 'car invoke' })
+  const gate = gated.at(stay(held))
+  await gate.reached
+  await standStill(family(held))
+  // The saga and the one under way; the innermost has handed over.
+  expect(await count()).toBe(2)
+  gate.open()
+  await sagas.ended(held)
 })
 
 test.concurrent('a nested saga that is done is not cancelled alone', async () => {

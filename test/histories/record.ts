@@ -23,7 +23,7 @@ const engine = await startEngine('histories-engine', {
     ...effectService(name, { invoke: refuse(name, 'invoke'), compensate: refuse(name, 'compensate') }),
     verify: async (_tx, { sagaId }) => (broken.has(`${sagaId} ${name} verify`) ? ['effect 7'] : []),
   })),
-  types: ['tripSaga', 'parallelSaga', 'earlyBugSaga', 'lateBugSaga'],
+  types: ['tripSaga', 'parallelSaga', 'earlyBugSaga', 'lateBugSaga', 'parentSaga', 'staySaga'],
   stepTimeoutMs: 1_000,
 })
 const connection = await Connection.connect({ address: readShared().temporal })

@@ -1,4 +1,4 @@
-import { compensatable, defineSaga, pivot } from '../../src/saga/workflow/define-saga.js'
+import { compensatable, defineSaga, nested, pivot } from '../../src/saga/workflow/define-saga.js'
 import type { effectService } from '../helpers/engine.js'
 
 /** The workflow code of the scenarios that the shipped saga has no steps for. */
@@ -35,5 +35,23 @@ export const lateBugSaga = defineSaga(
     await step.flight(input)
     await step.charge(input)
     throw new TypeError('a mistake behind the pivot')
+  },
+)
+
+export const staySaga = defineSaga(
+  'staySaga',
+  { hotel: compensatable<Effect>('hotel') },
+  async (step, input: { to: string }) => step.hotel(input),
+)
+
+/** One of its steps is a saga. */
+export const parentSaga = defineSaga(
+  'parentSaga',
+  { flight: compensatable<Effect>('flight'), stay: nested(staySaga), ticket: compensatable<Effect>('ticket') },
+  async (step, input: { to: string }) => {
+    await step.flight(input)
+    const { by } = await step.stay(input)
+    await step.ticket(input)
+    return { by }
   },
 )

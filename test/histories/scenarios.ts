@@ -75,6 +75,11 @@ function ofEngine(
   }
 }
 
+/** The saga that is a step of another scenario's. */
+function nestedIn(parent: string, runs: string[]): Scenario {
+  return { name: `${parent}.stay`, stage: 'engine', runs, play: () => Promise.resolve() }
+}
+
 async function decide({ sagas }: Stage, sagaId: string, decision: object): Promise<void> {
   await until(`${sagaId} waits for a person`, async () => {
     const response = await sagas.request(`/saga/${sagaId}`)
@@ -338,6 +343,25 @@ export const scenarios: Scenario[] = [
   ofEngine('steps-in-parallel', ['parallelSaga']),
   ofEngine('steps-in-parallel-one-fails', ['parallelSaga'], {
     failures: { hotel: { mode: 'always', kind: 'reject' }, flight: { mode: 'first', n: 1 } },
+  }),
+  ofEngine('nested', ['parentSaga']),
+  nestedIn('nested', ['staySaga']),
+  ofEngine('nested-undone', ['parentSaga'], { failures: { ticket: { mode: 'always', kind: 'reject' } } }),
+  nestedIn('nested-undone', ['staySaga', 'staySaga']),
+  ofEngine('nested-refused', ['parentSaga'], { failures: { 'stay.hotel': { mode: 'always', kind: 'reject' } } }),
+  ofEngine('nested-cancelled-under-way', ['parentSaga'], {
+    failures: { 'stay.hotel': { mode: 'first', n: 1, kind: 'hang' } },
+    async then({ client, sagas }, sagaId) {
+      await sagas.logged(`${sagaId}.stay`, 'SAGA started')
+      await client.workflow.getHandle(sagaId).cancel()
+    },
+  }),
+  ofEngine('nested-parent-recovered', ['parentSaga', recover], {
+    failures: { ticket: { mode: 'first', n: 1, kind: 'hang' } },
+    async then(stage, sagaId) {
+      await stage.sagas.logged(sagaId, 'stay success 1')
+      await terminateAndRecover(stage, sagaId)
+    },
   }),
   ofEngine('bug-before-the-pivot', ['earlyBugSaga']),
   ofEngine('bug-behind-the-pivot', ['lateBugSaga', 'lateBugSaga'], {

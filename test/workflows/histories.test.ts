@@ -8,7 +8,10 @@ import { filesOf, scenarios } from '../histories/scenarios.js'
 // The recorded histories (npm run record-histories) against the workflow code of this build: docs/change-a-saga.md.
 
 interface History {
-  events: { eventId: string; workflowExecutionStartedEventAttributes?: { workflowType: { name: string } } }[]
+  events: {
+    eventId: string
+    workflowExecutionStartedEventAttributes?: { workflowId: string; workflowType: { name: string } }
+  }[]
 }
 type Code = NonNullable<ReplayWorkerOptions['workflowBundle']>
 
@@ -21,10 +24,15 @@ const changed: Code = await bundleWorkflows(new URL('changed-sagas.ts', folder))
 
 /** What replay says against each history, by its name; nothing where code and history agree. */
 async function disagreements(code: Code, histories: Map<string, History>): Promise<Record<string, string>> {
-  const all = [...histories].map(([workflowId, history]) => ({ workflowId, history }))
   const found: Record<string, string> = {}
-  for await (const { workflowId, error } of Worker.runReplayHistories({ workflowBundle: code }, all)) {
-    if (error) found[workflowId] = error.message
+  for (const [name, history] of histories) {
+    // Under its own id, of which those of nested sagas are made.
+    const { workflowId } = history.events[0]?.workflowExecutionStartedEventAttributes ?? {}
+    try {
+      await Worker.runReplayHistory({ workflowBundle: code }, history, workflowId)
+    } catch (error) {
+      found[name] = (error as Error).message
+    }
   }
   return found
 }

@@ -547,12 +547,14 @@ export class SagaStore {
     await this.pool.query('UPDATE saga SET looked_at = now() WHERE saga_id = $1', [sagaId])
   }
 
-  /** How many sagas go on without a person and have not moved for `olderThanMs`. */
+  /** How many sagas go on without a person, their own or one of a saga nested in them, and have not moved for `olderThanMs`. */
   async countWithoutProgress(olderThanMs: number): Promise<number> {
     const { rows } = await this.pool.query(
-      `SELECT count(*) AS n FROM saga
+      `WITH waiting AS (SELECT saga_id FROM saga WHERE fate IN ('open', 'rollback') AND status = 'NEEDS_ATTENTION')
+       SELECT count(*) AS n FROM saga
        WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2)
-         AND status <> 'NEEDS_ATTENTION' AND progress_at < now() - $1 * interval '1 ms'`,
+         AND progress_at < now() - $1 * interval '1 ms'
+         AND NOT EXISTS (SELECT FROM waiting w WHERE w.saga_id = saga.saga_id OR starts_with(w.saga_id, saga.saga_id || '.'))`,
       [olderThanMs, [...this.#types.keys()]],
     )
     return rows[0].n
