@@ -196,7 +196,8 @@ export class SagaStore {
       }
       throw invalidInput(problems)
     }
-    const { input, failures } = parsed
+    const { failures } = parsed
+    const input = parsed.input as Json
     const { nestedIn } = order
     // What is injected into a nested saga comes from its parent.
     const inputHash = hashOf(input, nestedIn ? undefined : failures)
