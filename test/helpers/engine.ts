@@ -216,7 +216,7 @@ function takenAsItComes(type: string): SagaType {
     type,
     parse(request) {
       const { failures = {}, ...input } = request as { failures?: FailuresInput }
-      return { input: input as Json, failures: completeFailures(failures) }
+      return { input, failures: completeFailures(failures) }
     },
     view: (input) => input as object,
     label: () => type,
