@@ -1,9 +1,11 @@
 import type { Client } from '@temporalio/client'
-import { Worker, type NativeConnection, type WorkerOptions } from '@temporalio/worker'
+import type { DataConverter } from '@temporalio/common'
+import { DefaultLogger, Worker, type NativeConnection, type WorkflowBundleOption } from '@temporalio/worker'
 import type { Logger } from 'pino'
 import type { AnyForwardParticipant } from '../types.js'
 import { makeSagaActivities } from './activities.js'
 import type { AnyService } from './barrier.js'
+import { bundleSagas } from './bundle.js'
 import { makePool, sagaBounds } from './db.js'
 import { makeParticipants } from './participants.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
@@ -23,8 +25,9 @@ export interface SagaWorkerOptions extends Times {
   /** On the same connection, and of the namespace that is served. */
   client: Client
   taskQueue: string
-  /** The sagas' code with `recoverSaga` and `sagaSweep`, bundled already or as the path of its module. */
-  workflows: Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath' | 'dataConverter'>
+  /** The sagas' code with `recoverSaga` and `sagaSweep`: bundled by `bundleSagas`, or the path of its module. */
+  workflows: { workflowBundle: WorkflowBundleOption } | { workflowsPath: string }
+  dataConverter?: DataConverter
   /** PostgreSQL of the sagas' rows, and of the participants' barriers and tables. */
   databaseUrl: string
   /** Whatever the sagas' steps name. */
@@ -48,7 +51,8 @@ export interface RunningWorker {
  * ones. Everything it opens is closed when it stops.
  */
 export async function startSagaWorker(options: SagaWorkerOptions): Promise<RunningWorker> {
-  const { connection, client, taskQueue, workflows, databaseUrl, sagas, logger, stepTimeoutMs, deadlineMs } = options
+  const { connection, client, taskQueue, databaseUrl, sagas, logger, stepTimeoutMs, deadlineMs, dataConverter } =
+    options
   const { namespace } = client.options
   const onError = (error: Error) => logger.warn({ err: error }, 'A database connection broke')
   const common = { max: 20, onError }
@@ -70,7 +74,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       connection,
       namespace,
       taskQueue,
-      ...workflows,
+      workflowBundle: await bundled(options),
+      ...(dataConverter && { dataConverter }),
       activities: {
         ...makeSweepActivities(store, new SagaStarter(client, taskQueue), logger),
         ...makeSagaActivities({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger }),
@@ -101,6 +106,19 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     await closePools()
     throw error
   }
+}
+
+function bundled({
+  workflows,
+  dataConverter,
+}: SagaWorkerOptions): Promise<WorkflowBundleOption> | WorkflowBundleOption {
+  if ('workflowBundle' in workflows) return workflows.workflowBundle
+  const { payloadConverterPath } = dataConverter ?? {}
+  return bundleSagas({
+    ...workflows,
+    ...(payloadConverterPath !== undefined && { payloadConverterPath }),
+    logger: new DefaultLogger('WARN'),
+  })
 }
 
 /** Whether the namespace has a search attribute of that name; false also where it does not say. */

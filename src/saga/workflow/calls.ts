@@ -43,11 +43,12 @@ const local = {
   last: Promise.resolve() as Promise<unknown>,
 
   inTurn<T>(call: () => Promise<T>): Promise<T> {
+    const mine = this.last.then(call)
     this.underWay += 1
-    const mine = this.last.then(call).finally(() => {
+    const ended = () => {
       this.underWay -= 1
-    })
-    this.last = mine.catch(() => {})
+    }
+    this.last = mine.then(ended, ended)
     return mine
   },
 }
@@ -77,8 +78,7 @@ export const desk = proxyActivities<Pick<SagaActivities, 'recordDecision'>>({
  * failure is thrown. The first attempt is a local activity, one round trip less for the call that works; the others are
  * regular ones, which the Web UI shows and can pause. After the first that failed a run stays with regular ones: a local
  * call that kills its process leaves nothing in history, and would be made again for ever. So is a call that is made while
- * another one's local attempt is under way. A cancel of the scope is seen when the local attempt ends, and at once during
- * a regular one.
+ * another one's local attempt is under way.
  */
 export class Caller {
   /**
@@ -86,7 +86,10 @@ export class Caller {
    * type, so Temporal itself does not see it, and one step would be given another's answer.
    */
   readonly disagreement = new Trigger<never>()
+  /** Out of the reach of any cancellation. */
+  readonly #home = CancellationScope.current()
 
+  /** To be made in a scope that nothing cancels. */
   constructor(
     private readonly settings: RunSettings,
     /** Told of what each call made of the saga. */
@@ -95,25 +98,39 @@ export class Caller {
     void this.disagreement.then(undefined, () => {})
   }
 
-  async invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
+  invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
     const timed = { ...order, timeoutMs: this.settings.stepTimeoutMs }
-    const { step, service, nestedId, input } = order
-    if (nestedId === undefined) return this.#call(timed, policy, limits, (calls, o) => calls.invoke(o))
-    throwIfCancelled()
-    await runNested({ step, nestedId, type: service, input, op: 'invoke' })
-    // It has retried what it could: its row has the last word.
-    return CancellationScope.nonCancellable(() => this.#call(timed, once, {}, (calls, o) => calls.invoke(o)))
+    const { nestedId } = order
+    if (nestedId !== undefined) return this.#invokeNested({ ...timed, nestedId }, limits)
+    return this.#call(timed, policy, limits, (calls, o) => calls.invoke(o))
   }
 
-  async compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
+  compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
     const timed = { ...order, timeoutMs: this.settings.stepTimeoutMs }
+    const { nestedId } = order
+    if (nestedId !== undefined) return this.#compensateNested({ ...timed, nestedId }, policy)
+    return this.#call(timed, policy, {}, (calls, o) => calls.compensate(o))
+  }
+
+  settle(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<SettleVerdict> {
+    return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, {}, (calls, o) => calls.settle(o))
+  }
+
+  async #invokeNested(order: InvokeOrder & { nestedId: string }, { scope = this.#home }: Limits) {
+    const { step, service, nestedId, input } = order
+    throwIfCancelled(scope)
+    await scope.run(() => runNested({ step, nestedId, type: service, input, op: 'invoke' }))
+    // It has retried what it could: its row has the last word.
+    return this.#call(order, once, {}, (calls, o) => calls.invoke(o))
+  }
+
+  async #compensateNested(order: CompensateOrder & { nestedId: string }, policy: CallPolicy) {
     const { step, nestedId } = order
-    if (nestedId === undefined) return this.#call(timed, policy, {}, (calls, o) => calls.compensate(o))
     for (let left = policy; ; left = afterFirst(left)) {
       const claim = await store.claimNested({ nestedId })
       if (claim.go === 'run') await runNested({ step, nestedId, ...claim, op: 'compensate' })
       try {
-        return await this.#call(timed, once, {}, (calls, o) => calls.compensate(o))
+        return await this.#call(order, once, {}, (calls, o) => calls.compensate(o))
       } catch (error) {
         if (!isRetryable(error) || left.attempts === 1) throw error
         await sleep(left.firstDelayMs)
@@ -121,37 +138,31 @@ export class Caller {
     }
   }
 
-  settle(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<SettleVerdict> {
-    return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, {}, (calls, o) => calls.settle(o))
-  }
-
   async #call<Order extends AttemptOrder, T extends { changed: Changed }>(
     order: Order,
     policy: CallPolicy,
-    { withinMs }: Limits,
+    { withinMs, scope = this.#home }: Limits,
     make: (calls: Pick<SagaActivities, 'invoke' | 'compensate' | 'settle'>, order: Order) => Promise<T>,
   ): Promise<T> {
-    throwIfCancelled()
+    throwIfCancelled(scope)
     let left = policy
     try {
       if (!this.settings.regularOnly && local.underWay === 0) {
         try {
-          const answer = await CancellationScope.nonCancellable(() =>
-            local.inTurn(() => make(localCalls(order), order)),
-          )
+          const answer = await this.#home.run(() => local.inTurn(() => make(localCalls(order), order)))
           this.#accept(order, answer.changed)
           return answer
         } catch (error) {
-          throwIfCancelled()
+          throwIfCancelled(scope)
           if (!isRetryable(error)) throw error
           this.settings.regularOnly = true
           if (policy.attempts === 1) throw error
           this.#learn(order, error)
-          await sleep(policy.firstDelayMs)
+          await scope.run(() => sleep(policy.firstDelayMs))
           left = afterFirst(policy)
         }
       }
-      const answer = await make(regularCalls(order, left, withinMs), order)
+      const answer = await scope.run(() => make(regularCalls(order, left, withinMs), order))
       this.#accept(order, answer.changed)
       return answer
     } catch (error) {
@@ -180,8 +191,8 @@ export class Caller {
   }
 }
 
-function throwIfCancelled(): void {
-  if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('The saga was stopped')
+function throwIfCancelled(scope: CancellationScope): void {
+  if (scope.consideredCancelled) throw new CancelledFailure('The saga was stopped')
 }
 
 /** A call's orders, but for the time-out, which is the run's. */
@@ -190,6 +201,8 @@ type CallOf<Order extends AttemptOrder> = Omit<Order, 'timeoutMs'>
 interface Limits {
   /** No new attempt after so long. */
   withinMs?: number
+  /** Ends the call when it is cancelled: when a local attempt has ended, or at once in a regular one or between two. */
+  scope?: CancellationScope
 }
 
 function afterFirst({ attempts, firstDelayMs, maxDelayMs }: CallPolicy): CallPolicy {

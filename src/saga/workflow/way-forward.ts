@@ -136,12 +136,12 @@ export class WayForward {
   #callByKind(step: string, input: Json): Promise<unknown> {
     if (this.#isPastPivot) return this.#callUntilDone(step, input)
     if (this.run.steps[step]?.kind === 'pivot') return this.#callPivot(step, input)
-    return this.#scope.run(() => this.#callOnce(step, input))
+    return this.#callOnce(step, input, this.#scope)
   }
 
-  async #callOnce(step: string, input: Json): Promise<Json> {
+  async #callOnce(step: string, input: Json, scope: CancellationScope): Promise<Json> {
     const order = { ...this.#order(step, input), budget: invokePolicy.attempts }
-    return (await this.run.caller.invoke(order, invokePolicy)).result
+    return (await this.run.caller.invoke(order, invokePolicy, { scope })).result
   }
 
   /** The pivot: whatever keeps its answer back, its barrier says in the end whether it is applied. */
@@ -149,7 +149,7 @@ export class WayForward {
     let failure: unknown
     this.#pivotScope = new CancellationScope()
     try {
-      const result = await this.#pivotScope.run(() => this.#callOnce(step, input))
+      const result = await this.#callOnce(step, input, this.#pivotScope)
       this.#pass()
       return result
     } catch (error) {
