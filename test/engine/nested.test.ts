@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, expect, test } from '@jest/globals'
-import { compensatable, defineSaga, nested, pivot } from '../../src/saga/workflow/define-saga.js'
+import { compensatable, defineSaga, nested } from '../../src/saga/workflow/define-saga.js'
 import type { FailuresInput } from '../../src/saga/failure.js'
 import { startEngine, type effectService } from '../helpers/engine.js'
 import { query } from '../helpers/shared.js'
@@ -346,11 +346,6 @@ test('families that are cancelled or terminated at any moment, in any member, ar
       members: [{ status: isWhole ? 'COMPLETED' : 'COMPENSATED' }],
     })
   }
-})
-
-test('a saga with a pivot is no step of another one', () => {
-  const final = defineSaga('final', { pay: pivot<ReturnType<typeof effectService>>('pay') }, async () => {})
-  expect(() => nested(final)).toThrow('Saga final has the pivot pay')
 })
 
 test('the step of a nested saga takes its input and gives its result', () => {

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals'
 import type { ForwardParticipant, Participant } from '../../src/saga/types.js'
-import { compensatable, defineSaga, pivot, retriable } from '../../src/saga/workflow/define-saga.js'
+import { compensatable, defineSaga, nested, pivot, retriable } from '../../src/saga/workflow/define-saga.js'
 
 // What the compiler refuses is proved by `npm run typecheck`: a line below its directive that compiled would be an error.
 
@@ -65,6 +65,8 @@ test('wrong sagas do not compile', () => {
       return [row, receipt, byHand]
     },
   )
+  // @ts-expect-error a saga with a pivot can't be undone
+  nested(defineSaga('final', { charge }, async () => {}))
   // To the compiler they are wrong, and only to it.
   expect(wrong.type).toBe('wrong')
 })

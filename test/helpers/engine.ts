@@ -211,7 +211,8 @@ export function bundleWorkflows(workflows: URL): Promise<WorkflowBundleWithSourc
   })
 }
 
-function takenAsItComes(type: string): SagaType {
+/** The Node half of a saga of a test: its input is taken as it comes. */
+export function takenAsItComes(type: string): SagaType {
   return {
     type,
     parse(request) {

@@ -5,7 +5,7 @@ import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { isDatabaseAway, isPassing, whileAway } from './db.js'
 import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
-import type { Changed, CompensateOrder, InvokeOrder, Json, Outcome, SagaActivities } from '../types.js'
+import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, SagaActivities } from '../types.js'
 import type { BarredParticipant } from './barrier.js'
 import { nestedSaga } from './nested-saga.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
@@ -165,8 +165,23 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     return new Map(found.filter((one): one is [string, Finding] => one[1] !== undefined))
   }
 
+  /** Before anything runs: a step that nobody can call would be found out behind others, some of them not to be undone. */
+  function refuseIncomplete({ type, steps }: OpenOrder): void {
+    for (const [step, { service, isSaga }] of Object.entries(steps)) {
+      if (!isSaga) participant(service, undefined)
+      else if (!store.knows(service)) {
+        throw new Error(
+          `Step ${step} of ${type} is a ${service}, a saga type that this worker has not; add it to its list`,
+        )
+      }
+    }
+  }
+
   return {
-    openSaga: (order) => store.open(sagaId(), order, times),
+    async openSaga(order) {
+      refuseIncomplete(order)
+      return store.open(sagaId(), order, times)
+    },
     openRecovery: (order) => store.recover(sagaId(), order, times),
     completeSaga: ({ result }) => store.complete(sagaId(), result),
     claimRollback: (order) => store.claimRollback(sagaId(), order),

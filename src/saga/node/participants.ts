@@ -19,7 +19,7 @@ export function makeParticipants(
   )
   return (name, injection) => {
     const service = barred.get(name)
-    if (!service) throw new Error(`No service is named ${name}; src/activities/index.ts lists them`)
+    if (!service) throw new Error(`This worker has no participant ${name}; add it to its list`)
     if (!failureInjection || !injection) return service.real
     return withFailureInjection(pool, service.real, service.refusing, injection)
   }

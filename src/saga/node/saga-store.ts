@@ -128,6 +128,11 @@ export class SagaStore {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
   }
 
+  /** Whether it can write the rows of sagas of that type. */
+  knows(type: string): boolean {
+    return this.#types.has(type)
+  }
+
   /** False once its connections have been given back for good. */
   get isOpen(): boolean {
     return !this.pool.ended && !this.pool.ending
@@ -184,7 +189,7 @@ export class SagaStore {
    */
   async open(sagaId: string, order: OpenOrder, times: Times): Promise<Opening> {
     const saga = this.#types.get(order.type)
-    if (!saga) throw new Error(`No saga type ${order.type} is registered with this worker`)
+    if (!saga) throw new Error(`This worker has no saga type ${order.type}; add it to its list`)
     const parsed = saga.parse(order.input)
     const problems = [...idProblems(sagaId), ...('problems' in parsed ? parsed.problems : [])]
     if ('problems' in parsed || problems.length > 0) {

@@ -6,7 +6,6 @@ import type {
   StepDeclaration,
   StepDeclarations,
 } from '../types.js'
-import { pivotOf } from './compensation-stack.js'
 import { runSaga } from './run-saga.js'
 
 /** The steps as the saga's code calls them: `await step.A({ username })`. */
@@ -27,11 +26,11 @@ export type SagaBody<Steps extends StepDeclarations, Input, Result> = (
 ) => Promise<Result>
 
 /** A saga: the workflow function itself, with its declaration for whoever starts it. */
-export interface Saga<Input, Result> {
+export interface Saga<Input, Result, Steps extends StepDeclarations = StepDeclarations> {
   (input: Input): Promise<Result>
   /** The workflow type: the name under which it is exported. */
   readonly type: string
-  readonly steps: StepDeclarations
+  readonly steps: Steps
 }
 
 /**
@@ -45,17 +44,11 @@ export function compensatable<P extends AnyParticipant>(service: P['name']): Ste
 /**
  * Declares a step that is a saga of its own: its run is a child workflow, its id `<this saga's id>.<step>`. When it succeeds
  * it hands its undo over: it stays open until this saga has ended, completes with it, or is rolled back by it, in its own
- * code and its own order. Throws where it has a pivot, behind which nothing can be undone.
+ * code and its own order. One with a pivot, behind which nothing can be undone, does not compile.
  */
 export function nested<Input, Result>(
-  saga: Saga<Input, Result>,
+  saga: Saga<Input, Result, Record<string, StepDeclaration<'compensatable'>>>,
 ): StepDeclaration<'compensatable', NestedSaga<Input, Result>> {
-  const pivotStep = pivotOf(saga.steps)
-  if (pivotStep !== undefined) {
-    throw new Error(
-      `Saga ${saga.type} has the pivot ${pivotStep}, so it can't be undone, and can't be a step of another saga.`,
-    )
-  }
   return { kind: 'compensatable', service: saga.type, isSaga: true }
 }
 
@@ -90,7 +83,7 @@ export function defineSaga<Steps extends StepDeclarations, Input, Result>(
   type: string,
   steps: Steps,
   body: SagaBody<Steps, Input, Result>,
-): Saga<Input, Result> {
+): Saga<Input, Result, Steps> {
   checkOrder(type, steps)
   const workflow = (input: Input) => runSaga({ type, steps, body }, input)
   return Object.assign(workflow, { type, steps })
