@@ -1,0 +1,5 @@
+export { car } from './car.js'
+export { flight } from './flight.js'
+export { breakfast, room } from './hotel.js'
+export { charge } from './payment.js'
+export { ticket } from './ticket.js'
