@@ -23,6 +23,16 @@ const programSettings = Type.Object({
   /** Unfinished single sagas at once; beyond it POST /saga answers 503. */
   MAX_OPEN_SAGAS: Type.Integer({ default: 500, minimum: 1 }),
   LOG_LEVEL: Type.String({ default: 'info' }),
+  /** Where a service runs that is a process of its own; one that is left out runs in the worker. */
+  SERVICE_A_URL: Type.Optional(Type.String()),
+  SERVICE_B_URL: Type.Optional(Type.String()),
+  SERVICE_C_URL: Type.Optional(Type.String()),
+})
+
+const { DATABASE_URL, HOST, ALLOW_ANONYMOUS, FAILURE_INJECTION, NODE_ENV, LOG_LEVEL } = programSettings.properties
+const serviceSettings = Type.Object({
+  ...{ DATABASE_URL, HOST, ALLOW_ANONYMOUS, FAILURE_INJECTION, NODE_ENV, LOG_LEVEL },
+  PORT: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
 })
 
 const startSettings = Type.Object({
@@ -48,7 +58,17 @@ export interface Config {
   deadlineMs: number
   maxOpenSagas: number
   logLevel: string
+  /** Services that the worker calls over HTTP. */
+  serviceUrls: Partial<Record<ServiceLetter, string>>
 }
+
+export type ServiceLetter = 'A' | 'B' | 'C'
+
+/** Settings of one service that runs as a process of its own. Its database is nobody else's. */
+export type ServiceConfig = Pick<
+  Config,
+  'databaseUrl' | 'host' | 'port' | 'allowAnonymous' | 'failureInjection' | 'logLevel'
+>
 
 export type StartConfig = Static<typeof startSettings>
 
@@ -64,10 +84,28 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       .filter(Boolean),
     allowAnonymous: settings.ALLOW_ANONYMOUS === '1',
     temporalUiUrl: settings.TEMPORAL_UI_URL.replace(/\/$/, ''),
-    failureInjection: (settings.FAILURE_INJECTION ?? (settings.NODE_ENV === 'production' ? 'off' : 'on')) === 'on',
+    failureInjection: isInjecting(settings),
     stepTimeoutMs: settings.SAGA_STEP_TIMEOUT_MS,
     deadlineMs: settings.SAGA_DEADLINE_MS,
     maxOpenSagas: settings.MAX_OPEN_SAGAS,
+    logLevel: settings.LOG_LEVEL,
+    serviceUrls: {
+      ...serviceUrl('A', settings.SERVICE_A_URL),
+      ...serviceUrl('B', settings.SERVICE_B_URL),
+      ...serviceUrl('C', settings.SERVICE_C_URL),
+    },
+  }
+}
+
+/** Settings of `npm run service`; without a PORT it is `port`. Throws a ConfigError that names the variable at fault. */
+export function loadServiceConfig(port: number, env: NodeJS.ProcessEnv = process.env): ServiceConfig {
+  const { PORT, ...settings } = read(serviceSettings, env)
+  return {
+    databaseUrl: settings.DATABASE_URL,
+    host: settings.HOST,
+    port: PORT ?? port,
+    allowAnonymous: settings.ALLOW_ANONYMOUS === '1',
+    failureInjection: isInjecting(settings),
     logLevel: settings.LOG_LEVEL,
   }
 }
@@ -101,6 +139,19 @@ export function inheritedEnvironment(): NodeJS.ProcessEnv {
 }
 
 export class ConfigError extends Error {}
+
+function isInjecting(settings: { FAILURE_INJECTION?: string; NODE_ENV?: string }): boolean {
+  return (settings.FAILURE_INJECTION ?? (settings.NODE_ENV === 'production' ? 'off' : 'on')) === 'on'
+}
+
+function serviceUrl(letter: ServiceLetter, value: string | undefined): Partial<Record<ServiceLetter, string>> {
+  if (value === undefined) return {}
+  const url = URL.canParse(value) ? new URL(value) : undefined
+  const isRight = url && /^https?:$/.test(url.protocol) && !url.username && !url.password && !url.search && !url.hash
+  if (!isRight)
+    throw new ConfigError(`SERVICE_${letter}_URL must be a plain http or https address, such as http://127.0.0.1:5001.`)
+  return { [letter]: url.href.replace(/\/$/, '') }
+}
 
 function port(value: number, whose: string) {
   return Type.Integer({ default: value, minimum: 0, maximum: 65_535, description: `Port ${whose}.` })

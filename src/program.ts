@@ -2,7 +2,7 @@ import { pino, type Logger } from 'pino'
 import type { Config } from './config.js'
 
 /** Structured logs on standard output, one line an event. */
-export function makeLogger({ logLevel }: Config): Logger {
+export function makeLogger({ logLevel }: Pick<Config, 'logLevel'>): Logger {
   return pino({
     level: logLevel,
     base: null,

@@ -1,8 +1,9 @@
 import type { Logger } from 'pino'
 import { sagas, services } from './activities/index.js'
-import type { Config } from './config.js'
+import type { Config, ServiceLetter } from './config.js'
 import { requireCurrentSchema } from './migrations.js'
 import { startSagaWorker, type RunningWorker } from './saga/node/saga-worker.js'
+import { ownServices } from './services/index.js'
 import { payloadConverterPath, TASK_QUEUE, workflowBundle, type Temporal } from './temporal.js'
 
 /** Starts the worker: workflows, activities, and the watch over the sweep. Throws where the schema is too old. */
@@ -15,7 +16,15 @@ export async function startWorker(config: Config, temporal: Temporal, logger: Lo
     workflows: { workflowBundle },
     dataConverter: { payloadConverterPath },
     participants: services,
+    remotes: remotesOf(config),
     sagas,
     logger,
   })
+}
+
+/** The participants that run elsewhere, by name. */
+function remotesOf({ serviceUrls }: Config): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(serviceUrls).map(([letter, url]) => [ownServices[letter as ServiceLetter].participant.name, url]),
+  )
 }

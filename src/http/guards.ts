@@ -8,10 +8,10 @@ const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]', '::1']
  * Without a login the server stays on loopback. Throws where it is told to bind elsewhere and nobody said that this is
  * meant.
  */
-export function refuseOpenBind({ host, allowAnonymous }: Config): void {
+export function refuseOpenBind({ host, allowAnonymous }: Pick<Config, 'host' | 'allowAnonymous'>): void {
   if (LOOPBACK.includes(host) || allowAnonymous) return
   throw new Error(
-    `HOST=${host} would let everybody on the network start and cancel sagas. Set ALLOW_ANONYMOUS=1 if that is meant, or leave HOST out.`,
+    `HOST=${host} would let everybody on the network do what this program can do. Set ALLOW_ANONYMOUS=1 if that is meant, or leave HOST out.`,
   )
 }
 

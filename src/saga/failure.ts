@@ -25,7 +25,8 @@ const onlyWithMode = (mode: string, field: string) => ({
   else: { not: { required: [field] } },
 })
 
-const failureSchema = {
+/** The schema of one failure, in which what has a default may be left out. */
+export const failureSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['mode'],

@@ -1,8 +1,15 @@
+import { Type, type Static } from 'typebox'
 import type { Client } from '../saga/node/db.js'
 import type { Participant } from '../saga/types.js'
 
+/** What it is given. */
+export const addressInput = Type.Object(
+  { userId: Type.Integer({ minimum: 1 }), address: Type.String() },
+  { additionalProperties: false },
+)
+
 /** Service B: addresses. */
-export const address: Participant<{ userId: number; address: string }, { addressId: number }, Client> = {
+export const address: Participant<Static<typeof addressInput>, { addressId: number }, Client> = {
   name: 'address',
 
   async invoke(tx, { sagaId, input: { userId, address } }) {

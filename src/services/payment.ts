@@ -1,8 +1,15 @@
+import { Type, type Static } from 'typebox'
 import type { Client } from '../saga/node/db.js'
 import type { Participant } from '../saga/types.js'
 
+/** What it is given. */
+export const paymentInput = Type.Object(
+  { userId: Type.Integer({ minimum: 1 }), payment: Type.String() },
+  { additionalProperties: false },
+)
+
 /** Service C: payment methods. */
-export const payment: Participant<{ userId: number; payment: string }, { paymentId: number }, Client> = {
+export const payment: Participant<Static<typeof paymentInput>, { paymentId: number }, Client> = {
   name: 'payment',
 
   async invoke(tx, { sagaId, input: { userId, payment } }) {

@@ -1,8 +1,12 @@
+import { Type, type Static } from 'typebox'
 import type { Client } from '../saga/node/db.js'
 import type { Participant } from '../saga/types.js'
 
+/** What it is given. */
+export const userInput = Type.Object({ username: Type.String() }, { additionalProperties: false })
+
 /** Service A: users. */
-export const user: Participant<{ username: string }, { userId: number }, Client> = {
+export const user: Participant<Static<typeof userInput>, { userId: number }, Client> = {
   name: 'user',
 
   async invoke(tx, { sagaId, input: { username } }) {

@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { activityInfo } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
-import { isDatabaseAway, isPassing, whileAway } from './db.js'
+import { isDatabaseAway, isPassing, refusedStatement, whileAway } from './db.js'
 import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
 import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, SagaActivities } from '../types.js'
-import type { BarredParticipant } from './barrier.js'
+import type { BarredParticipant, Call } from './barrier.js'
 import { nestedSaga } from './nested-saga.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
 import type { AttemptEnd, Finding, Findings } from './projection.js'
@@ -41,13 +41,11 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
    */
   async function attempt<T>(
     order: InvokeOrder | CompensateOrder,
-    call: (
-      as: BarredParticipant,
-      key: { sagaId: string; step: string },
-    ) => Promise<{ end: AttemptEnd['end']; report: T }>,
+    call: (as: BarredParticipant, key: Call) => Promise<{ end: AttemptEnd['end']; report: T }>,
   ): Promise<T & { changed: Changed }> {
     const key = { sagaId: sagaId(), step: order.step }
     const startedAt = new Date()
+    const givenUp = new AbortController()
     let secrets: string[] = []
     const work = async () => {
       const start = await whileAway(BEGIN_WAIT_MS, () => store.beginAttempt(key.sagaId, order))
@@ -60,7 +58,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
       const as =
         order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
-      return call(as, key)
+      return call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
     }
     const write = (end: AttemptEnd['end']) => {
       const input = order.op === 'invoke' ? { input: masked(order.input, secrets) } : {}
@@ -99,6 +97,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       })
       if (error instanceof InjectedCrash) process.kill(process.pid, 'SIGKILL')
       throw withChanged(failure, changed)
+    } finally {
+      givenUp.abort()
     }
   }
 
@@ -303,13 +303,8 @@ async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: 
 function toFailure(error: unknown, secrets: string[]): ApplicationFailure {
   if (error instanceof InjectedCrash) return outcomeUnknown(error.message)
   if (isDatabaseAway(error)) return unavailable('PostgreSQL was away')
-  const sqlState = (error as { code?: unknown; severity?: unknown }).severity
-    ? (error as { code: string }).code
-    : undefined
-  if (sqlState) {
-    const { table } = error as { table?: string }
-    return outcomeUnknown(`the database refused the statement (SQLSTATE ${sqlState}${table ? ` on ${table}` : ''})`)
-  }
+  const refused = refusedStatement(error)
+  if (refused) return outcomeUnknown(refused)
   const isTyped = error instanceof ApplicationFailure
   const message = error instanceof Error ? error.message : String(error)
   const safe = redacted(message, secrets).slice(0, 500)

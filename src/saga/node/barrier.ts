@@ -5,6 +5,10 @@ import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, S
 export interface Call {
   sagaId: string
   step: string
+  /** The how manyth since the last decision or recovery; a guess, where attempts are under way at once. */
+  attempt?: number
+  /** Aborted once nobody waits for the answer any more. What a participant has begun it may end all the same. */
+  signal?: AbortSignal
 }
 
 export interface InvokeCall extends Call {
@@ -37,7 +41,7 @@ export interface BarredParticipant {
 }
 
 /** How long a call waits for a database that is away before its transaction begins. */
-const WAIT_MS = 4_000
+export const WAIT_MS = 4_000
 
 /**
  * Puts the barrier around a participant: rows (saga, step, operation) in the participant's own database, written in the

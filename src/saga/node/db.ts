@@ -16,6 +16,14 @@ export const sagaBounds = {
   idle_in_transaction_session_timeout: 8_000,
 }
 
+/** Bounds of a participant's transaction: a call left behind by its time-out is gone well before its compensation gives up. */
+export const participantBounds = {
+  lock_timeout: 3_000,
+  statement_timeout: 4_000,
+  idle_in_transaction_session_timeout: 8_000,
+  transaction_timeout: 10_000,
+}
+
 export interface PoolOptions {
   /** Connections at most. */
   max: number
@@ -125,6 +133,13 @@ export function isDatabaseAway(error: unknown): boolean {
 /** Whether a statement that failed may well succeed later: the server is away, or a lock or its own time was too long. */
 export function isPassing(error: unknown): boolean {
   return isDatabaseAway(error) || ['55P03', '57014', '40P01', '40001'].includes((error as { code?: string }).code ?? '')
+}
+
+/** What may be shown of an error with which the database refused a statement; undefined for any other error. */
+export function refusedStatement(error: unknown): string | undefined {
+  const { severity, code, table } = error as { severity?: string; code?: string; table?: string }
+  if (severity === undefined || code === undefined) return undefined
+  return `the database refused the statement (SQLSTATE ${code}${table ? ` on ${table}` : ''})`
 }
 
 /** What node-postgres says without a code. */

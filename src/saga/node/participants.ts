@@ -1,16 +1,24 @@
 import type { Pool } from './db.js'
 import { throughBarrier, type AnyService, type BarredParticipant } from './barrier.js'
 import { injectedRefusal, withFailureInjection, type Injection } from './failure-injection.js'
+import { remoteParticipant } from './remote.js'
+
+export interface ParticipantOptions {
+  failureInjection: boolean
+  /** Where those are that run elsewhere, by name: each behind a barrier of its own there. */
+  remotes?: Readonly<Record<string, string>>
+}
 
 /**
  * The participants by name, each behind its barrier in the database of `pool`, and with the failures that a call brings
- * along injected around it. Throws, naming it, where there is no such participant.
+ * along injected around it; one that runs elsewhere is told them. Throws, naming it, where there is no such participant.
  */
 export function makeParticipants(
   services: AnyService[],
   pool: Pool,
-  { failureInjection }: { failureInjection: boolean },
+  { failureInjection, remotes = {} }: ParticipantOptions,
 ): (name: string, injection: Injection | undefined) => BarredParticipant {
+  const elsewhere = new Map(Object.entries(remotes).map(([name, url]) => [name, remoteParticipant(name, url)]))
   const barred = new Map<string, { real: BarredParticipant; refusing: BarredParticipant }>(
     services.map((service) => {
       const refuse = { ...service, invoke: () => Promise.reject(injectedRefusal(service.name)) }
@@ -18,6 +26,8 @@ export function makeParticipants(
     }),
   )
   return (name, injection) => {
+    const remote = elsewhere.get(name)
+    if (remote) return remote.as(failureInjection ? injection : undefined)
     const service = barred.get(name)
     if (!service) throw new Error(`This worker has no participant ${name}; add it to its list`)
     if (!failureInjection || !injection) return service.real

@@ -6,19 +6,11 @@ import type { AnyForwardParticipant } from '../types.js'
 import { makeSagaActivities } from './activities.js'
 import type { AnyService } from './barrier.js'
 import { bundleSagas } from './bundle.js'
-import { makePool, sagaBounds } from './db.js'
+import { makePool, participantBounds, sagaBounds } from './db.js'
 import { makeParticipants } from './participants.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
 import { SagaStore, type Times } from './saga-store.js'
 import type { SagaType } from './saga-type.js'
-
-/** Bounds of a participant's transaction, in ms: a call left behind by its time-out is gone well before its compensation gives up. */
-const participantBounds = {
-  lock_timeout: 3_000,
-  statement_timeout: 4_000,
-  idle_in_transaction_session_timeout: 8_000,
-  transaction_timeout: 10_000,
-}
 
 export interface SagaWorkerOptions extends Times {
   connection: NativeConnection
@@ -30,8 +22,10 @@ export interface SagaWorkerOptions extends Times {
   dataConverter?: DataConverter
   /** PostgreSQL of the sagas' rows, and of the participants' barriers and tables. */
   databaseUrl: string
-  /** Whatever the sagas' steps name. */
+  /** Whatever the sagas' steps name, but for what runs elsewhere. */
   participants: readonly AnyForwardParticipant[]
+  /** Participants that are called over HTTP (docs/participant-protocol.md), by name: where each is. */
+  remotes?: Readonly<Record<string, string>>
   /** The Node halves of the sagas. */
   sagas: readonly SagaType[]
   /** Whether failures that a saga brings along, or that are in force, are injected. Never in production. */

@@ -1,0 +1,28 @@
+import { afterAll, expect, test } from '@jest/globals'
+import { nowhere, testReplay } from '../helpers/sagas.js'
+import { keepRunning, startServiceSystem } from '../helpers/services.js'
+import { testDemoPlan } from '../workflows/demo-plan.js'
+
+// A, B and C as processes of their own, with a database each; only the saga's rows and its log are in the worker's.
+const { sagas, services, stop } = await startServiceSystem('services')
+afterAll(stop)
+
+testDemoPlan(sagas, () => services.B.output())
+
+test('a step that kills its service each time is undone once its attempts are used up', async () => {
+  const leave = keepRunning(services.B)
+  const saga = await sagas.run({ B: { mode: 'always', kind: 'crash', when: 'after' } })
+  await leave()
+  expect(saga).toMatchObject({ status: 'COMPENSATED', failedStep: 'B', error: { type: 'OutcomeUnknown' } })
+  expect(await sagas.rows(saga.sagaId)).toEqual(nowhere)
+  const attempts = (await sagas.logRows(saga.sagaId)).filter(({ service }) => service === 'B')
+  expect(attempts.map(({ status, attempt, message }) => ({ status, attempt, message }))).toEqual(
+    [1, 2, 3].map((attempt) => ({
+      status: 'failed',
+      attempt,
+      message: expect.stringContaining('the connection to address broke'),
+    })),
+  )
+})
+
+testReplay(() => sagas)
