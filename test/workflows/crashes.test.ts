@@ -95,7 +95,7 @@ test('a step that kills its process each time is undone once its attempts are us
 
 testPostgresDown(async (postgres) => {
   const system = await startSystem('postgres-down', { DATABASE_URL: postgres })
-  return { sagas: new Sagas(system.where), stop: () => system.stop() }
+  return { sagas: new Sagas(system.where), databaseOfB: postgres, stop: () => system.stop() }
 })
 
 test('a sweep that finds no PostgreSQL is repeated until it does, and takes up what was lost', async () => {

@@ -21,13 +21,13 @@ export function makeOwnPostgres() {
 
 /** TC-09 of the demo's plan. `startSystem` starts one on that PostgreSQL, whose own database is the saga's. */
 export function testPostgresDown(
-  startSystem: (postgres: string) => Promise<{ sagas: Sagas; stop: () => Promise<void> }>,
+  startSystem: (postgres: string) => Promise<{ sagas: Sagas; databaseOfB: string; stop: () => Promise<void> }>,
 ): void {
   test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends right, and the log says so', async () => {
     const { folder, start } = makeOwnPostgres()
     let postgres = await start(0)
     await migrate(postgres.url)
-    const { sagas, stop } = await startSystem(postgres.url)
+    const { sagas, databaseOfB, stop } = await startSystem(postgres.url)
 
     const waiting = sagas.post('/saga?wait=60', { ...ada, failures: { B: { mode: 'first', n: 1, kind: 'hang' } } })
     const [{ sagaId }] = await until('A has succeeded', async () => {
@@ -37,6 +37,10 @@ export function testPostgresDown(
       )
       return rows.length > 0 && (rows as [{ sagaId: string }])
     })
+    await until(
+      'B is under way',
+      async () => (await query(databaseOfB, `SELECT FROM failure_call WHERE step = 'B'`)).length > 0,
+    )
     process.kill(postgres.pid, 'SIGKILL')
     await postgres.exited
     const killedAt = Date.now()
