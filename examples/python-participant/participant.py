@@ -109,18 +109,24 @@ class Database:
         """One READ COMMITTED transaction; any error rolls it back."""
         if not self.free.acquire(timeout=4):
             raise Problem(503, "unavailable", "All database connections are in use.", {"Retry-After": "1"})
-        connection = None
         try:
             connection = self.begun()
-            yield connection
-            # The server turns a COMMIT of a failed transaction into a ROLLBACK, but an error would have left this block.
-            connection.run("COMMIT")
+            try:
+                yield connection
+                connection.run("COMMIT")
+            except BaseException:
+                self.roll_back(connection)
+                raise
             self.idle.put(connection)
-            connection = None
         finally:
-            if connection is not None:
-                close(connection)  # with it what was not committed is gone
             self.free.release()
+
+    def roll_back(self, connection):
+        try:
+            connection.run("ROLLBACK")
+            self.idle.put(connection)
+        except (pg8000.exceptions.Error, OSError):
+            close(connection)  # with it what was not committed is gone
 
     def begun(self):
         while True:

@@ -122,6 +122,14 @@ function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): Fast
     // Participants are called by workers. What has an Origin comes from a page in somebody's browser.
     if (headers.origin !== undefined) throw invalidCall('Calls from web pages are refused.', 403)
   })
+  let isStopping = false
+  app.addHook('preClose', async () => {
+    isStopping = true
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    // Or the connection of a call that was under way would be kept, and with it the server.
+    if (isStopping) reply.header('connection', 'close')
+  })
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0] ?? ''
     const method = path === '/health' ? 'GET' : app.hasRoute({ method: 'POST', url: path }) ? 'POST' : undefined
