@@ -1,4 +1,4 @@
-# One image for every program: the command picks it (node dist/worker.js, node dist/api.js, node dist/migrate.js).
+# One image for every program: the command picks it (node dist/worker.js, dist/api.js, dist/service.js A, dist/migrate.js).
 FROM node:22.21.1-bookworm-slim AS base
 WORKDIR /app
 COPY package.json package-lock.json ./

@@ -212,6 +212,16 @@ test('a service that stays away is Unavailable: no call was made', async () => {
   })
 })
 
+test('a look whose connection breaks is made again', async () => {
+  let calls = 0
+  const url = await serve((request, response) => {
+    calls += 1
+    if (calls < 3) request.socket.destroy()
+    else always(200, { left: ['table_a 7'] })(request, response)
+  })
+  expect(await remoteParticipant('user', url).as(undefined).verify(call)).toEqual(['table_a 7'])
+})
+
 test.each([404, 501])('a participant that answers probe and verify with %i has none', async (status) => {
   const remote = remoteParticipant('user', await serve(always(status, {}))).as(undefined)
   expect(await remote.probe(call)).toBeUndefined()

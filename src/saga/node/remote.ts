@@ -85,7 +85,7 @@ const malformed = (name: string) => outcomeUnknown(`${name} gave an answer that 
 function makeAsking(name: string, url: string) {
   const exchange = makeExchange(url)
   return async (operation: string, call: Call, body: object, isOptional = false): Promise<Answer> => {
-    const { status, problem, json } = await reach(name, () => exchange(operation, call, body))
+    const { status, problem, json } = await reach(name, isOptional, () => exchange(operation, call, body))
     if (status === 200 && isObject(json) && isStorable(json)) return json
     if (status === 200) throw malformed(name)
     if (isOptional && (status === 404 || status === 501)) return notOffered
@@ -100,8 +100,11 @@ function makeAsking(name: string, url: string) {
   }
 }
 
-/** Waits for a service that is away; says of a connection that broke that nothing is known. */
-async function reach<T>(name: string, exchange: () => Promise<T>): Promise<T> {
+/**
+ * Waits for a service that is away. A connection that broke leaves the outcome unknown; a call that only looks (`mayRepeat`)
+ * is made again.
+ */
+async function reach<T>(name: string, mayRepeat: boolean, exchange: () => Promise<T>): Promise<T> {
   const until = Date.now() + AWAY_WAIT_MS
   for (;;) {
     try {
@@ -110,7 +113,10 @@ async function reach<T>(name: string, exchange: () => Promise<T>): Promise<T> {
       const { code = '', name: kind } = error as { code?: string; name: string }
       if (error instanceof TooLarge) throw outcomeUnknown(`${name} answered with more than ${MAX_BODY_BYTES} bytes`)
       if (kind === 'AbortError' || kind === 'TimeoutError') throw outcomeUnknown(`${name} gave no answer in time`)
-      if (!AWAY_CODES.has(code)) throw outcomeUnknown(`the connection to ${name} broke (${code || 'no code'})`)
+      const isAway = AWAY_CODES.has(code)
+      if (!isAway && !(mayRepeat && Date.now() + AWAY_RETRY_MS <= until)) {
+        throw outcomeUnknown(`the connection to ${name} broke (${code || 'no code'})`)
+      }
       if (Date.now() + AWAY_RETRY_MS > until) throw unavailable(`${name} is away (${code})`)
       await sleep(AWAY_RETRY_MS)
     }
