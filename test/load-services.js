@@ -190,7 +190,7 @@ for (const service of services) {
   service.stopped = true
   service.child.kill('SIGTERM')
 }
-await Promise.all(services.map(({ child }) => (child.exitCode === null ? once(child, 'exit') : undefined)))
+await Promise.all(services.filter(({ child }) => child.exitCode === null).map(({ child }) => once(child, 'exit')))
 await app.stop()
 await Promise.all([temporal.stop(), postgres.stop()])
 for (const made of [folder, postgres.home]) rmSync(made, { recursive: true, force: true })

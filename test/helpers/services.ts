@@ -14,7 +14,7 @@ export interface ServiceProcess {
   output(): string
   /** Ends it as a crash would. */
   kill(): Promise<void>
-  /** Starts it again, on the same port, once it is gone; resolves when it listens. */
+  /** Starts it again, on the same port, once it is gone. Callers wait for it by themselves. */
   restart(): Promise<void>
   /** Settles when the process that runs now is gone. */
   exited(): Promise<unknown>
@@ -60,7 +60,6 @@ export async function startService(
     async restart() {
       await program.exited
       program = start(new URL(url).port)
-      await listeningAt(program)
     },
     stop: () => program.kill('SIGTERM'),
   }

@@ -31,7 +31,7 @@ async function conformance(...args: string[]): Promise<{ code: number; output: s
 
 test('service A conforms', async () => {
   const a = await startService('conformance-a', 'A', await makeServiceDatabase('conformance-a', 'A'))
-  stops.push(a.stop)
+  stops.push(() => a.stop())
   const { code, output } = await conformance(a.url, '--input', '{"username":"ada"}')
   expect(output).toMatch(/12 rules hold, 0 are broken, 3 were not checked\./)
   expect(code).toBe(0)
@@ -71,7 +71,7 @@ test('nobody at the URL is one broken rule, and an exit code of 1', async () => 
 
 test('service C, whose business never refuses, is told that it should where it was said to', async () => {
   const c = await startService('conformance-c', 'C', await makeServiceDatabase('conformance-c', 'C'))
-  stops.push(c.stop)
+  stops.push(() => c.stop())
   const good = '{"userId":1,"payment":"4242"}'
   const { code, output } = await conformance(c.url, '--input', good, '--refused-input', good, '--rounds', '5')
   expect(output).toContain('the refused input is answered with applied; right is a refusal')
@@ -133,13 +133,12 @@ async function serveWrong(bug: Bug): Promise<string> {
       if (request.url === '/verify') return [200, { left: Array(effects).fill('one') }] as const
       return [404, {}] as const
     }
-    void answer().then(
-      ([status, body]) => {
-        const type = status === 200 ? 'application/json' : 'application/problem+json'
-        response.writeHead(status, { 'content-type': type }).end(JSON.stringify(body))
-      },
-      () => response.writeHead(400).end(),
-    )
+    const send = async () => {
+      const [status, body] = await answer().catch(() => [400, {}] as const)
+      const type = status === 200 ? 'application/json' : 'application/problem+json'
+      response.writeHead(status, { 'content-type': type }).end(JSON.stringify(body))
+    }
+    void send()
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   stops.push(async () => {

@@ -73,7 +73,7 @@ interface Answer {
 
 async function call(
   operation: string,
-  { sagaId = randomUUID() as string, body = {}, url = server.url }: { sagaId?: string; body?: Json; url?: string } = {},
+  { sagaId = randomUUID(), body = {}, url = server.url }: { sagaId?: string; body?: Json; url?: string } = {},
 ): Promise<Answer> {
   const response = await fetch(`${url}/${operation}`, {
     method: 'POST',

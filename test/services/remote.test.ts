@@ -125,7 +125,7 @@ test('a call carries its saga, step, attempt, decisions and failures', async () 
     request.on('data', (chunk: Buffer) => (body += chunk.toString()))
     request.on('end', () => {
       const { 'saga-id': id = '', 'saga-step': step = '', 'saga-attempt': attempt = '' } = request.headers
-      seen.push({ path: request.url ?? '', id, step, attempt, body: JSON.parse(body) } as Json)
+      seen.push({ path: request.url ?? '', id, step, attempt, body: JSON.parse(body) })
       always(200, { verdict: request.url === '/p/invoke' ? 'applied' : 'done', result: null })(request, response)
     })
   })

@@ -234,6 +234,8 @@ function answer(error: FastifyError, request: FastifyRequest, reply: FastifyRepl
   const { headers, url } = request
   const about = { sagaId: headers['saga-id'], step: headers['saga-step'], operation: url, status: problem.status }
   if (problem.status >= 500 && problem.status !== 501) request.log.error({ ...about, err: error }, 'A call failed')
+  // What the business says of its input stays between it and the saga.
+  else if (problem.type === ProblemType.Rejected) request.log.info(about, 'A call was rejected')
   else request.log.info({ ...about, detail: problem.message }, 'A call was refused')
   return reply
     .code(problem.status)

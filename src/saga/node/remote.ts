@@ -114,10 +114,10 @@ async function reach<T>(name: string, mayRepeat: boolean, exchange: () => Promis
       if (error instanceof TooLarge) throw outcomeUnknown(`${name} answered with more than ${MAX_BODY_BYTES} bytes`)
       if (kind === 'AbortError' || kind === 'TimeoutError') throw outcomeUnknown(`${name} gave no answer in time`)
       const isAway = AWAY_CODES.has(code)
-      if (!isAway && !(mayRepeat && Date.now() + AWAY_RETRY_MS <= until)) {
+      const isOver = Date.now() + AWAY_RETRY_MS > until
+      if (isOver && isAway) throw unavailable(`${name} is away (${code})`)
+      if (isOver || (!isAway && !mayRepeat))
         throw outcomeUnknown(`the connection to ${name} broke (${code || 'no code'})`)
-      }
-      if (Date.now() + AWAY_RETRY_MS > until) throw unavailable(`${name} is away (${code})`)
       await sleep(AWAY_RETRY_MS)
     }
   }
