@@ -8,7 +8,9 @@ import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { afterAll, expect, test } from '@jest/globals'
 import { checkParticipant } from '../../src/saga/testing/participant-conformance.js'
+import { ada, nowhere, Sagas } from '../helpers/sagas.js'
 import { makeServiceDatabase, startService } from '../helpers/services.js'
+import { startSystem } from '../helpers/system.js'
 import { query, readShared } from '../helpers/shared.js'
 
 const run = promisify(execFile)
@@ -37,7 +39,8 @@ test('service A conforms', async () => {
   expect(code).toBe(0)
 })
 
-test('the participant in Python conforms, kept refusals included', async () => {
+/** examples/python-participant, in an environment of its own. */
+async function startPython(): Promise<{ url: string; database: string }> {
   const { folder, postgres } = readShared()
   const venv = join(folder, 'python')
   await run('python3', ['-m', 'venv', venv])
@@ -56,12 +59,32 @@ test('the participant in Python conforms, kept refusals included', async () => {
     return ended
   })
   const [line] = (await event(createInterface(python.stdout), 'line')) as [string]
-  const { url } = JSON.parse(line) as { url: string }
+  return { url: (JSON.parse(line) as { url: string }).url, database }
+}
+
+test('the participant in Python conforms, kept refusals included, and is C in a saga', async () => {
+  const { url, database } = await startPython()
   const { code, output } = await conformance(
     ...[url, '--input', '{"userId":1,"payment":"4242"}', '--refused-input', '{"userId":1,"payment":"expired"}'],
   )
   expect(output).toMatch(/13 rules hold, 0 are broken, 2 were not checked\./)
   expect(code).toBe(0)
+
+  const system = await startSystem('python-saga', { SERVICE_C_URL: url })
+  stops.unshift(() => system.stop())
+  const sagas = new Sagas(system.where)
+  const payments = (sagaId: string) => query(database, 'SELECT method FROM payment_method WHERE saga_id = $1', [sagaId])
+  const completed = await sagas.run()
+  expect(completed).toMatchObject({ status: 'COMPLETED', userId: expect.any(Number) })
+  expect(await payments(completed.sagaId)).toEqual([{ method: ada.payment }])
+  const started = await sagas.post('/saga?wait=60', { ...ada, payment: 'expired 4242', failures: {} })
+  const refused = (await started.json()) as { sagaId: string }
+  expect(refused).toMatchObject({
+    status: 'COMPENSATED',
+    error: { type: 'Rejected', message: 'a payment method that has expired is refused' },
+  })
+  expect(await sagas.rows(refused.sagaId)).toEqual(nowhere)
+  expect(await payments(refused.sagaId)).toEqual([])
 })
 
 test('nobody at the URL is one broken rule, and an exit code of 1', async () => {

@@ -13,16 +13,15 @@ test('a step that kills its service each time is undone once its attempts are us
   const leave = keepRunning(services.B)
   const saga = await sagas.run({ B: { mode: 'always', kind: 'crash', when: 'after' } })
   await leave()
-  expect(saga).toMatchObject({ status: 'COMPENSATED', failedStep: 'B', error: { type: 'OutcomeUnknown' } })
+  expect(saga).toMatchObject({ status: 'COMPENSATED', failedStep: 'B' })
   expect(await sagas.rows(saga.sagaId)).toEqual(nowhere)
   const attempts = (await sagas.logRows(saga.sagaId)).filter(({ service }) => service === 'B')
-  expect(attempts.map(({ status, attempt, message }) => ({ status, attempt, message }))).toEqual(
-    [1, 2, 3].map((attempt) => ({
-      status: 'failed',
-      attempt,
-      message: expect.stringContaining('the connection to address broke'),
-    })),
-  )
+  expect(attempts).toMatchObject([
+    { status: 'failed', attempt: 1, message: 'OutcomeUnknown: the connection to address broke (ECONNRESET)' },
+    // On a slow machine it is not back in time.
+    { status: 'failed', attempt: 2, message: expect.stringMatching(/broke|is away/) },
+    { status: 'failed', attempt: 3, message: expect.stringMatching(/broke|is away/) },
+  ])
 })
 
 testReplay(() => sagas)
