@@ -4,7 +4,7 @@ import type { Participant } from '../saga/types.js'
 
 /** What it is given. */
 export const addressInput = Type.Object(
-  { userId: Type.Integer({ minimum: 1 }), address: Type.String() },
+  { userId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }), address: Type.String() },
   { additionalProperties: false },
 )
 

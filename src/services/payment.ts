@@ -4,7 +4,7 @@ import type { Participant } from '../saga/types.js'
 
 /** What it is given. */
 export const paymentInput = Type.Object(
-  { userId: Type.Integer({ minimum: 1 }), payment: Type.String() },
+  { userId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }), payment: Type.String() },
   { additionalProperties: false },
 )
 

@@ -94,9 +94,62 @@ interface CallBody {
 }
 
 function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): FastifyInstance {
-  const { participant, failureInjection } = options
-  const logger: FastifyBaseLogger = options.logger
+  const { participant, failureInjection, logger } = options
   const service = participant as unknown as AnyService
+  const app = makeBareApp(logger)
+  const participants = makeParticipants([service], pool, { failureInjection })
+  const plain = participants(service.name, undefined)
+  const barred = async ({ injection }: CallBody, step: string) => {
+    if (injection === undefined) return plain
+    if (!failureInjection) {
+      throw new Problem(403, ProblemType.InjectionRefused, 'Failures are not injected here; nothing was done.')
+    }
+    // As the barrier does: the count that comes first can't be repeated.
+    await whileAway(WAIT_MS, () => pool.query('SELECT 1'))
+    const failures = completeFailures({ [step]: injection.failures })[step] ?? []
+    return participants(service.name, { ...injection, failures })
+  }
+  const input = options.input ? Type.Unsafe<Json>(options.input) : Type.Unsafe<Json>({})
+  const decisions = Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }))
+  const injection = Type.Optional(injectionSchema)
+  const post = (path: string, body: object, handle: (call: Call, body: CallBody) => Promise<unknown>) =>
+    app.post(path, { schema: { body } }, async (request) => {
+      const call = callOf(request)
+      if (!isStorable(request.body as Json)) {
+        throw invalidCall('The body holds a NUL, half a character, or is nested too deeply.')
+      }
+      return handle(call, request.body as CallBody)
+    })
+
+  post('/invoke', Type.Object({ input, decisions, injection }, closed), async (call, { input = null, ...body }) => {
+    const decided = body.decisions === undefined ? {} : { decisions: body.decisions }
+    return (await barred(body, call.step)).invoke({ ...call, input, ...decided })
+  })
+  post('/compensate', Type.Object({ input: Type.Optional(input), injection }, closed), async (call, body) => {
+    if (!service.compensate) throw notOffered('compensate')
+    const corrected = body.input === undefined ? {} : { input: body.input }
+    return { verdict: await (await barred(body, call.step)).compensate({ ...call, ...corrected }) }
+  })
+  post('/settle', Type.Object({}, closed), (call) => plain.settle(call))
+  post('/probe', Type.Object({ input }, closed), async (call, body) => {
+    const found = await plain.probe({ ...call, input: body.input ?? null })
+    if (!found) throw notOffered('probe')
+    return found
+  })
+  post('/verify', Type.Object({}, closed), async (call) => {
+    const left = await plain.verify(call)
+    if (!left) throw notOffered('verify')
+    return { left }
+  })
+  app.get('/health', async () => {
+    await pool.query('SELECT 1')
+    return { status: 'ok', participant: service.name }
+  })
+  return app
+}
+
+/** Without operations: everything that is no call of one is a problem. */
+function makeBareApp(logger: FastifyBaseLogger): FastifyInstance {
   const app: FastifyInstance = fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -135,55 +188,6 @@ function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): Fast
     const method = path === '/health' ? 'GET' : app.hasRoute({ method: 'POST', url: path }) ? 'POST' : undefined
     if (method === undefined) throw invalidCall('There is no such operation.', 404)
     throw invalidCall(`${request.method} is not possible here; ${method} is.`, 405, { headers: { allow: method } })
-  })
-
-  const participants = makeParticipants([service], pool, { failureInjection })
-  const plain = participants(service.name, undefined)
-  const barred = async ({ injection }: CallBody, step: string) => {
-    if (injection === undefined) return plain
-    if (!failureInjection) {
-      throw new Problem(403, ProblemType.InjectionRefused, 'Failures are not injected here; nothing was done.')
-    }
-    // As the barrier does: the count that comes first can't be repeated.
-    await whileAway(WAIT_MS, () => pool.query('SELECT 1'))
-    const failures = completeFailures({ [step]: injection.failures })[step] ?? []
-    return participants(service.name, { ...injection, failures })
-  }
-  const input = options.input ? Type.Unsafe<Json>(options.input) : Type.Unsafe<Json>({})
-  const decisions = Type.Optional(Type.Integer({ minimum: 0 }))
-  const injection = Type.Optional(injectionSchema)
-  const post = (path: string, body: object, handle: (call: Call, body: CallBody) => Promise<unknown>) =>
-    app.post(path, { schema: { body } }, async (request) => {
-      const call = callOf(request)
-      if (!isStorable(request.body as Json)) {
-        throw invalidCall('The body holds a NUL, half a character, or is nested too deeply.')
-      }
-      return handle(call, request.body as CallBody)
-    })
-
-  post('/invoke', Type.Object({ input, decisions, injection }, closed), async (call, { input = null, ...body }) => {
-    const decided = body.decisions === undefined ? {} : { decisions: body.decisions }
-    return (await barred(body, call.step)).invoke({ ...call, input, ...decided })
-  })
-  post('/compensate', Type.Object({ input: Type.Optional(input), injection }, closed), async (call, body) => {
-    if (!service.compensate) throw notOffered('compensate')
-    const corrected = body.input === undefined ? {} : { input: body.input }
-    return { verdict: await (await barred(body, call.step)).compensate({ ...call, ...corrected }) }
-  })
-  post('/settle', Type.Object({}, closed), (call) => plain.settle(call))
-  post('/probe', Type.Object({ input }, closed), async (call, body) => {
-    const found = await plain.probe({ ...call, input: body.input ?? null })
-    if (!found) throw notOffered('probe')
-    return found
-  })
-  post('/verify', Type.Object({}, closed), async (call) => {
-    const left = await plain.verify(call)
-    if (!left) throw notOffered('verify')
-    return { left }
-  })
-  app.get('/health', async () => {
-    await pool.query('SELECT 1')
-    return { status: 'ok', participant: service.name }
   })
   return app
 }
