@@ -89,11 +89,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     deadlineMs: settings.SAGA_DEADLINE_MS,
     maxOpenSagas: settings.MAX_OPEN_SAGAS,
     logLevel: settings.LOG_LEVEL,
-    serviceUrls: {
-      ...serviceUrl('A', settings.SERVICE_A_URL),
-      ...serviceUrl('B', settings.SERVICE_B_URL),
-      ...serviceUrl('C', settings.SERVICE_C_URL),
-    },
+    serviceUrls: serviceUrls(settings),
   }
 }
 
@@ -142,6 +138,21 @@ export class ConfigError extends Error {}
 
 function isInjecting(settings: { FAILURE_INJECTION?: string; NODE_ENV?: string }): boolean {
   return (settings.FAILURE_INJECTION ?? (settings.NODE_ENV === 'production' ? 'off' : 'on')) === 'on'
+}
+
+function serviceUrls(settings: Static<typeof programSettings>): Config['serviceUrls'] {
+  const urls = {
+    ...serviceUrl('A', settings.SERVICE_A_URL),
+    ...serviceUrl('B', settings.SERVICE_B_URL),
+    ...serviceUrl('C', settings.SERVICE_C_URL),
+  }
+  // Or every saga would fail at B, by its foreign key.
+  if (urls.A && !(urls.B && urls.C)) {
+    throw new ConfigError(
+      "SERVICE_A_URL needs SERVICE_B_URL and SERVICE_C_URL beside it: in the worker's database the rows of B and C refer to one of A.",
+    )
+  }
+  return urls
 }
 
 function serviceUrl(letter: ServiceLetter, value: string | undefined): Partial<Record<ServiceLetter, string>> {

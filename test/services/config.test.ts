@@ -4,8 +4,15 @@ import { loadConfig, loadServiceConfig } from '../../src/config.js'
 const env = { DATABASE_URL: 'postgres://127.0.0.1/saga' }
 
 test('a service whose URL is set is called there, one whose URL is empty runs in the worker', () => {
-  const { serviceUrls } = loadConfig({ ...env, SERVICE_A_URL: 'http://127.0.0.1:5001/', SERVICE_B_URL: '' })
-  expect(serviceUrls).toEqual({ A: 'http://127.0.0.1:5001' })
+  const { serviceUrls } = loadConfig({ ...env, SERVICE_C_URL: 'http://127.0.0.1:5003/', SERVICE_B_URL: '' })
+  expect(serviceUrls).toEqual({ C: 'http://127.0.0.1:5003' })
+})
+
+test("A runs by itself only where B and C do, whose rows refer to A's in the worker's database", () => {
+  const url = 'http://127.0.0.1:5001'
+  expect(() => loadConfig({ ...env, SERVICE_A_URL: url, SERVICE_B_URL: url })).toThrow(/^SERVICE_A_URL needs/)
+  const all = { SERVICE_A_URL: url, SERVICE_B_URL: url, SERVICE_C_URL: url }
+  expect(loadConfig({ ...env, ...all }).serviceUrls).toEqual({ A: url, B: url, C: url })
 })
 
 test.each([
