@@ -1,14 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Logger } from 'pino'
+import type { SagaRecord } from '../saga/node/saga-record.js'
 import { CHANGES } from '../saga/node/saga-store.js'
+
+/** How a saga stands, as its change is announced. */
+export type Standing = Pick<SagaRecord, 'fate' | 'status'>
+
+/** Told nothing where something may have been missed. */
+type Wake = (standing?: Standing) => void
 
 /**
  * Tells readers that a saga has changed, as PostgreSQL announces it on one connection (LISTEN). What has changed they
  * read themselves. After a lost connection everybody is woken, for something may have been missed.
  */
 export class SagaFeed {
-  readonly #wakers = new Map<string, Set<() => void>>()
+  readonly #wakers = new Map<string, Set<Wake>>()
   readonly #stopping = new AbortController()
   #client: Client | undefined
 
@@ -29,7 +36,7 @@ export class SagaFeed {
   }
 
   /** Calls `wake` whenever the saga may have changed; returns what ends that. */
-  subscribe(sagaId: string, wake: () => void): () => void {
+  subscribe(sagaId: string, wake: Wake): () => void {
     const wakers = this.#wakers.get(sagaId) ?? new Set()
     this.#wakers.set(sagaId, wakers.add(wake))
     return () => {
@@ -45,7 +52,11 @@ export class SagaFeed {
       connectionTimeoutMillis: 4_000,
       keepAlive: true,
     })
-    client.on('notification', ({ payload }) => this.#wakers.get(payload ?? '')?.forEach((wake) => wake()))
+    client.on('notification', ({ payload = '' }) => {
+      const [fate, status, ...rest] = payload.split(' ')
+      const standing = { fate, status } as Standing
+      this.#wakers.get(rest.join(' '))?.forEach((wake) => wake(standing))
+    })
     client.on('error', () => {})
     try {
       await client.connect()
@@ -80,20 +91,20 @@ export class SagaFeed {
   }
 }
 
-interface ReadUntil<T> {
-  read: () => Promise<T>
-  enough: (value: T) => boolean
+interface ReadUntil {
+  read: () => Promise<SagaRecord>
+  enough: (saga: Standing) => boolean
   waitMs: number
   signal: AbortSignal
 }
 
-/** Reads `read` now and again after every change of the saga, until `enough`, the time or `signal` is up; the last reading. */
-export async function readUntil<T>(
+/** Reads the saga now and again once it stands as is `enough`, until that, the time or `signal` is up; the last reading. */
+export async function readUntil(
   feed: SagaFeed,
   sagaId: string,
-  { read, enough, waitMs, signal }: ReadUntil<T>,
-): Promise<T> {
-  const changes = new Changes(feed, sagaId)
+  { read, enough, waitMs, signal }: ReadUntil,
+): Promise<SagaRecord> {
+  const changes = new Changes(feed, sagaId, enough)
   const until = AbortSignal.any([signal, AbortSignal.timeout(waitMs)])
   try {
     for (;;) {
@@ -106,14 +117,15 @@ export async function readUntil<T>(
   }
 }
 
-/** The changes of one saga as something to wait for; one that comes while nobody waits is kept. */
+/** The changes of one saga, or those of `interest`, as something to wait for; one that comes while nobody waits is kept. */
 export class Changes {
   #changed = false
   #resolve: (() => void) | undefined
   readonly #unsubscribe: () => void
 
-  constructor(feed: SagaFeed, sagaId: string) {
-    this.#unsubscribe = feed.subscribe(sagaId, () => {
+  constructor(feed: SagaFeed, sagaId: string, interest: (saga: Standing) => boolean = () => true) {
+    this.#unsubscribe = feed.subscribe(sagaId, (standing) => {
+      if (standing && !interest(standing)) return
       this.#changed = true
       this.#resolve?.()
     })

@@ -7,7 +7,7 @@ import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
 import type { AppContext } from '../app.js'
 import { HttpProblem, problems } from '../problem.js'
-import { readUntil } from '../saga-feed.js'
+import { readUntil, type Standing } from '../saga-feed.js'
 import { toAccepted, toPlan, toSaga } from '../saga-view.js'
 import { SagaParams } from '../schemas/common.js'
 import { CancelRequest, CreateUserRequest, DecisionRequest, StartHeaders, StartQuery } from '../schemas/saga.js'
@@ -41,7 +41,7 @@ export const sagaRoutes =
         if (request.query.wait === undefined && preferred !== undefined)
           reply.header('preference-applied', `wait=${preferred}`)
         const decided = request.query.until === 'decided'
-        const isEnough = (saga: SagaRecord) =>
+        const isEnough = (saga: Standing) =>
           isEnded(saga) || saga.status === 'NEEDS_ATTENTION' || (decided && saga.fate !== 'open')
         const saga = waitSeconds === 0 ? record.saga : await wait(record.saga, waitSeconds, isEnough, reply.raw)
 
@@ -94,7 +94,7 @@ export const sagaRoutes =
     async function wait(
       saga: SagaRecord,
       seconds: number,
-      enough: (saga: SagaRecord) => boolean,
+      enough: (saga: Standing) => boolean,
       connection: NodeJS.EventEmitter,
     ): Promise<SagaRecord> {
       const gone = new AbortController()

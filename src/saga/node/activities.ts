@@ -47,9 +47,11 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     const startedAt = new Date()
     const givenUp = new AbortController()
     let secrets: string[] = []
+    let seen: AttemptStart['seen'] | undefined
     const work = async () => {
       const start = await whileAway(BEGIN_WAIT_MS, () => store.beginAttempt(key.sagaId, order))
       secrets = start.secrets
+      seen = start.seen
       // Whose fate is decided its pivot was settled before; the claim that follows says how it stands.
       if (order.op === 'settle' && start.fate !== 'open') throw new SettledBefore()
       refuseStart(start, order)
@@ -62,7 +64,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     }
     const write = (end: AttemptEnd['end']) => {
       const input = order.op === 'invoke' ? { input: masked(order.input, secrets) } : {}
-      return writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, ...input, end })
+      return writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, ...input, end }, seen)
     }
     try {
       const { end, report } = await withinTime(order.timeoutMs, work(), (end) => {
@@ -113,9 +115,13 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
   }
 
   /** Writes an attempt's row. Undefined where that can't be done now: the writing then goes on behind the attempt. */
-  async function writeEnd(sagaId: string, end: AttemptEnd): Promise<Changed | undefined> {
+  async function writeEnd(
+    sagaId: string,
+    end: AttemptEnd,
+    seen: AttemptStart['seen'] | undefined,
+  ): Promise<Changed | undefined> {
     try {
-      return await whileAway(END_WAIT_MS, () => store.endAttempt(sagaId, end))
+      return await whileAway(END_WAIT_MS, () => store.endAttempt(sagaId, end, seen))
     } catch (error) {
       if (!isDatabaseAway(error))
         logger.error({ sagaId, step: end.order.step, err: error }, 'An attempt could not be written')

@@ -1,4 +1,4 @@
-import { withTransaction, type Client, type Pool } from './db.js'
+import { prepared, withTransaction, type Client, type Pool } from './db.js'
 import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 
@@ -82,27 +82,30 @@ const none = Promise.resolve(undefined)
 async function invoke(tx: Client, participant: AnyService, call: InvokeCall) {
   const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
-    `INSERT INTO saga_barrier (saga_id, step, op, written_by, input) VALUES ($1, $2, 'invoke', 'invoke', $3)
+    prepared(
+      `INSERT INTO saga_barrier (saga_id, step, op, written_by, input) VALUES ($1, $2, 'invoke', 'invoke', $3)
      ON CONFLICT (saga_id, step, op) DO UPDATE SET input = excluded.input, verdict = NULL, result = NULL
      WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < $4
        AND NOT EXISTS (SELECT FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'compensate')`,
-    [sagaId, step, JSON.stringify(input), decisions],
+      [sagaId, step, JSON.stringify(input), decisions],
+    ),
   )
   if (rowCount === 0) return kept(tx, call)
   const result = (await participant.invoke(tx, { sagaId, input })) ?? null
   await tx.query(
-    `UPDATE saga_barrier SET verdict = 'applied', result = $3 WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`,
-    [sagaId, step, JSON.stringify(result)],
+    prepared(
+      `UPDATE saga_barrier SET verdict = 'applied', result = $3 WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`,
+      [sagaId, step, JSON.stringify(result)],
+    ),
   )
   return { verdict: 'applied' as const, result }
 }
 
 /** What an invoke finds whose row was there already. */
 async function kept(tx: Client, call: InvokeCall): Promise<{ verdict: 'duplicate'; result: Json }> {
-  const { rows } = await tx.query('SELECT op, verdict, result FROM saga_barrier WHERE saga_id = $1 AND step = $2', [
-    call.sagaId,
-    call.step,
-  ])
+  const { rows } = await tx.query(
+    prepared('SELECT op, verdict, result FROM saga_barrier WHERE saga_id = $1 AND step = $2', [call.sagaId, call.step]),
+  )
   if (rows.some(({ op }) => op === 'compensate')) throw lateInvoke(call)
   const [{ verdict, result }] = rows
   if (verdict === 'rejected') throw rejected(result.message)
@@ -116,12 +119,14 @@ async function keepRefusal(
 ): Promise<'kept' | { verdict: 'duplicate'; result: Json }> {
   const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
-    `INSERT INTO saga_barrier (saga_id, step, op, written_by, input, verdict, result, decisions)
+    prepared(
+      `INSERT INTO saga_barrier (saga_id, step, op, written_by, input, verdict, result, decisions)
      VALUES ($1, $2, 'invoke', 'invoke', $3, 'rejected', $4, $5)
      ON CONFLICT (saga_id, step, op) DO UPDATE
      SET input = excluded.input, result = excluded.result, decisions = excluded.decisions
      WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < excluded.decisions`,
-    [sagaId, step, JSON.stringify(input), JSON.stringify({ message: refusal.message }), decisions],
+      [sagaId, step, JSON.stringify(input), JSON.stringify({ message: refusal.message }), decisions],
+    ),
   )
   return rowCount === 0 ? kept(tx, call) : 'kept'
 }
@@ -129,23 +134,29 @@ async function keepRefusal(
 async function compensate(tx: Client, participant: AnyService, call: CompensateCall): Promise<CompensateVerdict> {
   const { sagaId, step } = call
   const first = await tx.query(
-    `INSERT INTO saga_barrier (saga_id, step, op, written_by) VALUES ($1, $2, 'compensate', 'compensate')
+    prepared(
+      `INSERT INTO saga_barrier (saga_id, step, op, written_by) VALUES ($1, $2, 'compensate', 'compensate')
      ON CONFLICT DO NOTHING`,
-    [sagaId, step],
+      [sagaId, step],
+    ),
   )
   if (first.rowCount === 0) {
     const { rows } = await tx.query(
-      `SELECT verdict FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`,
-      [sagaId, step],
+      prepared(`SELECT verdict FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`, [
+        sagaId,
+        step,
+      ]),
     )
     return rows[0].verdict
   }
   const verdict = (await entomb(tx, call)) ? 'empty' : await compensateApplied(tx, participant, call)
-  await tx.query(`UPDATE saga_barrier SET verdict = $3 WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`, [
-    sagaId,
-    step,
-    verdict,
-  ])
+  await tx.query(
+    prepared(`UPDATE saga_barrier SET verdict = $3 WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`, [
+      sagaId,
+      step,
+      verdict,
+    ]),
+  )
   return verdict
 }
 
@@ -155,9 +166,11 @@ async function compensate(tx: Client, participant: AnyService, call: CompensateC
  */
 async function entomb(tx: Client, { sagaId, step }: Call): Promise<boolean> {
   const { rowCount } = await tx.query(
-    `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'invoke', 'compensate', 'tombstone')
+    prepared(
+      `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'invoke', 'compensate', 'tombstone')
      ON CONFLICT DO NOTHING`,
-    [sagaId, step],
+      [sagaId, step],
+    ),
   )
   return rowCount === 1
 }
@@ -182,9 +195,11 @@ async function settle(tx: Client, call: Call): Promise<SettleVerdict> {
   // A refusal gets its tombstone too: an earlier call that is still on its way must find it.
   if (isNew || verdict === 'rejected') {
     await tx.query(
-      `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'compensate', 'compensate', 'empty')
+      prepared(
+        `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'compensate', 'compensate', 'empty')
        ON CONFLICT DO NOTHING`,
-      [call.sagaId, call.step],
+        [call.sagaId, call.step],
+      ),
     )
   }
   return { verdict: 'empty' }
@@ -195,8 +210,10 @@ async function invokeRow(
   { sagaId, step }: Call,
 ): Promise<{ input: Json; result: Json; verdict: 'applied' | 'rejected' | 'tombstone' }> {
   const { rows } = await tx.query(
-    `SELECT input, result, verdict FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`,
-    [sagaId, step],
+    prepared(`SELECT input, result, verdict FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`, [
+      sagaId,
+      step,
+    ]),
   )
   return rows[0]
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Pool, types, type PoolClient } from 'pg'
+import { Pool, types, type PoolClient, type QueryConfig } from 'pg'
 
 // Ids (int8) are counted up from 1 and stay far below 2^53.
 types.setTypeParser(types.builtins.INT8, Number)
@@ -59,6 +59,18 @@ export function makePool(
   pool.on('error', onError)
   pool.on('connect', (client) => client.on('error', onError))
   return pool
+}
+
+const names = new Map<string, string>()
+
+/**
+ * A statement that each connection parses and plans once. For those of every saga; their texts must be few, and hold no
+ * values.
+ */
+export function prepared(text: string, values: unknown[]): QueryConfig {
+  const name = names.get(text) ?? `saga_${names.size}`
+  names.set(text, name)
+  return { name, text, values }
 }
 
 /**

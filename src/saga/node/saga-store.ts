@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
+import { prepared, withTransaction, type Client, type Pool, type Queryable } from './db.js'
 import { FailureType, deadlineExceeded, invalidInput, lateInvoke, sagaIdTaken, type InputProblem } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
@@ -68,7 +68,7 @@ import {
 } from './saga-record.js'
 import type { SagaType } from './saga-type.js'
 
-/** The channel on which every change of a saga is announced; the payload is the saga's id. */
+/** The channel on which every change of a saga is announced; the payload is its fate, its status and its id. */
 export const CHANGES = 'saga_changed'
 
 export interface Intent {
@@ -111,11 +111,17 @@ export interface AttemptStart {
   /** Failures to inject into this step, and whose calls they count. */
   injection: { scope: string; failures: Failure[] }
   secrets: string[]
+  /** The saga as it was read. */
+  seen: ReadRecord
 }
 
+/** A record as it was read, with the version of its row: a change by whomever makes it another one. */
+type ReadRecord = SagaRecord & { version: string }
+
 /**
- * The sagas' rows, and with each change of one the log rows that tell of it, in one transaction. Every change locks the
- * saga's row first, so that log ids of a saga rise in the order of their commits, and fates are decided once.
+ * The sagas' rows, and with each change of one the log rows that tell of it, in one statement. It locks the saga's row
+ * first, so that log ids of a saga rise in the order of their commits, and takes effect only on the row that was read, so
+ * that fates are decided once.
  */
 export class SagaStore {
   readonly #types: ReadonlyMap<string, SagaType>
@@ -138,8 +144,8 @@ export class SagaStore {
     return !this.pool.ended && !this.pool.ending
   }
 
-  async get(sagaId: string): Promise<SagaRecord | undefined> {
-    const { rows } = await this.pool.query(`SELECT ${recordColumns} FROM saga WHERE saga_id = $1`, [sagaId])
+  async get(sagaId: string): Promise<ReadRecord | undefined> {
+    const { rows } = await this.pool.query(prepared(`SELECT ${readColumns} FROM saga WHERE saga_id = $1`, [sagaId]))
     return rows[0]
   }
 
@@ -147,27 +153,29 @@ export class SagaStore {
   async writeIntent({ sagaId, saga, steps, input, failures, idempotencyKey, maxOpen }: Intent): Promise<IntentAnswer> {
     const inputHash = hashOf(input, failures)
     const { rows } = await this.pool.query(
-      `WITH written AS (
+      prepared(
+        `WITH written AS (
          INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
          WHERE (SELECT count(*) FROM saga
                 WHERE fate IN ('open', 'rollback') AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL) < $10
          ON CONFLICT DO NOTHING
          RETURNING *
-       ), told AS (SELECT pg_notify('${CHANGES}', saga_id) FROM written)
+       ), told AS (SELECT ${announcement} FROM written)
        SELECT ${recordColumns} FROM written LEFT JOIN told ON true`,
-      [
-        sagaId,
-        saga.type,
-        saga.label(input),
-        toJsonb(saga.view(input)),
-        toJsonb(input),
-        inputHash,
-        failures ? toJsonb(failures) : null,
-        toJsonb(pendingSteps(sagaId, steps)),
-        idempotencyKey ?? null,
-        maxOpen,
-      ],
+        [
+          sagaId,
+          saga.type,
+          saga.label(input),
+          toJsonb(saga.view(input)),
+          toJsonb(input),
+          inputHash,
+          failures ? toJsonb(failures) : null,
+          toJsonb(pendingSteps(sagaId, steps)),
+          idempotencyKey ?? null,
+          maxOpen,
+        ],
+      ),
     )
     if (rows[0]) return { kind: 'written', record: rows[0] }
     const known = await this.pool.query(
@@ -223,46 +231,53 @@ export class SagaStore {
           nesting?.step ?? null,
         ],
       )
+    let seen: ReadRecord | undefined
     if (nestedIn) {
       await this.#insertNested(order.type, nestedIn, (tx, theirs) => insert(tx, nestedIn, theirs ?? failures))
       if (!(await this.get(sagaId))) throw lateInvoke(nestedIn)
     } else {
-      await insert(this.pool, undefined, failures)
+      // Most come with an intent.
+      seen = await this.get(sagaId)
+      if (!seen) await insert(this.pool, undefined, failures)
     }
-    return this.#change(sagaId, async (record, save) => {
-      const isOurs = !nestedIn || record.parentId === nestedIn.sagaId
-      if (record.type !== order.type || record.inputHash !== inputHash || !isOurs) {
-        throw sagaIdTaken(sagaId, 'it belongs to a saga with another input')
-      }
-      if (isEnded(record)) {
-        // Asked once more by its parent a nested saga answers as it has ended, like a barrier.
-        if (record.firstRunId === order.firstRunId || nestedIn) return ended(record)
-        throw sagaIdTaken(sagaId, `that saga has ended as ${record.status}`)
-      }
-      if (record.handedOverAt) return handedOver(record)
-      const openings = record.openings + 1
-      // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
-      const isAnew = record.firstRunId !== null && record.firstRunId !== order.firstRunId
-      const opened = await save({ ...afterOpening(record), openings, firstRunId: order.firstRunId }, [
-        ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
-        ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
-      ])
-      const settings = { ...times, regularOnly: openings > 1 }
-      const view = toView(opened)
-      const decided = decidedSteps(opened)
-      const inputs = inputsOf(opened)
-      const isClaimed = record.fate === 'rollback'
-      const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
-      const pastPivot = isPastPivot(record)
-      const cause = isClaimed
-        ? causeOf(record)
-        : record.cancel
-          ? cancelCause(record.cancel)
-          : (record.stopping ?? (leftMs <= 0 ? deadlineExceeded(times) : undefined))
-      return cause && !pastPivot
-        ? { go: 'rollback', cause, settings, view, isClaimed, decided, inputs }
-        : { go: 'forward', input, settings, view, leftMs: Math.max(0, leftMs), pastPivot, decided, inputs }
-    })
+    return this.#change(
+      sagaId,
+      async (record, save) => {
+        const isOurs = !nestedIn || record.parentId === nestedIn.sagaId
+        if (record.type !== order.type || record.inputHash !== inputHash || !isOurs) {
+          throw sagaIdTaken(sagaId, 'it belongs to a saga with another input')
+        }
+        if (isEnded(record)) {
+          // Asked once more by its parent a nested saga answers as it has ended, like a barrier.
+          if (record.firstRunId === order.firstRunId || nestedIn) return ended(record)
+          throw sagaIdTaken(sagaId, `that saga has ended as ${record.status}`)
+        }
+        if (record.handedOverAt) return handedOver(record)
+        const openings = record.openings + 1
+        // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
+        const isAnew = record.firstRunId !== null && record.firstRunId !== order.firstRunId
+        const opened = await save({ ...afterOpening(record), openings, firstRunId: order.firstRunId }, [
+          ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
+          ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
+        ])
+        const settings = { ...times, regularOnly: openings > 1 }
+        const view = toView(opened)
+        const decided = decidedSteps(opened)
+        const inputs = inputsOf(opened)
+        const isClaimed = record.fate === 'rollback'
+        const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
+        const pastPivot = isPastPivot(record)
+        const cause = isClaimed
+          ? causeOf(record)
+          : record.cancel
+            ? cancelCause(record.cancel)
+            : (record.stopping ?? (leftMs <= 0 ? deadlineExceeded(times) : undefined))
+        return cause && !pastPivot
+          ? { go: 'rollback', cause, settings, view, isClaimed, decided, inputs }
+          : { go: 'forward', input, settings, view, leftMs: Math.max(0, leftMs), pastPivot, decided, inputs }
+      },
+      seen,
+    )
   }
 
   /**
@@ -276,7 +291,7 @@ export class SagaStore {
     insert: (tx: Client, failures: Failures | undefined) => Promise<unknown>,
   ): Promise<void> {
     if (!(await this.get(sagaId))) return
-    await this.#change(sagaId, async (parent, save, tx) => {
+    await this.#changeLocked(sagaId, async (parent, save, tx) => {
       if (parent.fate !== 'open') return
       if (!parent.steps.some((one) => one.step === step)) {
         const declared = pendingSteps(sagaId, { [step]: { service: type, kind: 'compensatable', isSaga: true } })
@@ -323,13 +338,14 @@ export class SagaStore {
   /** Read before each attempt. Throws where the saga has no row. */
   async beginAttempt(sagaId: string, order: InvokeOrder | CompensateOrder): Promise<AttemptStart> {
     const { step, op } = order
-    const { rows } = await this.pool.query(
-      `SELECT s.type, s.fate, s.input, s.cancel, s.steps, s.compensations, s.failures,
-              i.failures AS "allFailures", i.generation
-       FROM saga s CROSS JOIN failure_injection i WHERE s.saga_id = $1`,
-      [sagaId],
+    const { rows } = await this.pool.query<ReadRecord & { allFailures: Failures; generation: number }>(
+      prepared(
+        `SELECT ${readColumns}, everywhere AS "allFailures", generation
+         FROM saga CROSS JOIN (SELECT failures AS everywhere, generation FROM failure_injection) WHERE saga_id = $1`,
+        [sagaId],
+      ),
     )
-    const row = rows[0]
+    const [row] = rows
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
       await this.#declare(sagaId, step, {
@@ -349,6 +365,7 @@ export class SagaStore {
         failures: (own ?? row.allFailures)[step] ?? [],
       },
       secrets: this.secretsOf(row),
+      seen: row,
     }
   }
 
@@ -366,10 +383,14 @@ export class SagaStore {
   /**
    * Writes the row of an attempt that has ended, with the next number of its saga and service, and brings the projection
    * up to date. Returns what it made of the step. One that comes after its step was settled is appended, says so, and
-   * changes nothing.
+   * changes nothing. `seen`: the saga as the attempt found it, which is mostly how it still is.
    */
-  endAttempt(sagaId: string, attempt: AttemptEnd): Promise<Changed> {
-    return this.#change(sagaId, async (record, save, tx) => {
+  async endAttempt(sagaId: string, attempt: AttemptEnd, seen?: ReadRecord): Promise<Changed> {
+    if (seen) {
+      const { changes, entries, changed } = afterAttempt(seen, attempt)
+      if (entries.length > 0 && (await write(this.pool, seen, changes, entries))) return changed
+    }
+    return this.#changeLocked(sagaId, async (record, save, tx) => {
       const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])
       if (written.rowCount) return {}
       const { changes, entries, changed } = afterAttempt(record, attempt)
@@ -393,9 +414,11 @@ export class SagaStore {
         await save({ result, handedOverAt: record.handedOverAt ?? new Date() }, [])
         return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
       }
+      // Its nested sagas in the same transaction.
+      if (!tx && hasNested(record)) throw new LockFirst()
       const { changes, entries, endedAt } = afterCompletion(record, result)
       await save(changes, entries)
-      await completeNested(tx, record)
+      if (tx) await completeNested(tx, record)
       return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
     })
   }
@@ -614,22 +637,44 @@ export class SagaStore {
     return input === null ? [] : (this.#types.get(type)?.secrets(input) ?? [])
   }
 
-  /** Runs `work` on the locked row of a saga; `save` writes changes and log rows, and announces them. */
-  #change<T>(sagaId: string, work: (record: SagaRecord, save: Save, tx: Client) => Promise<T>): Promise<T> {
+  /**
+   * Runs `work` on a saga's record, as it was `seen` or is read now; `save`, called once at most, writes changes and log
+   * rows, and announces them. Somebody may have changed the row meanwhile: then nothing is written, and `work` runs once
+   * more on the locked row.
+   */
+  async #change<T>(sagaId: string, work: Work<T, Client | undefined>, seen?: ReadRecord): Promise<T> {
+    const record = seen ?? (await this.get(sagaId))
+    if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
+    try {
+      return await work(record, saveOn(this.pool, record), undefined)
+    } catch (error) {
+      if (!(error instanceof LockFirst)) throw error
+    }
+    return this.#changeLocked(sagaId, work)
+  }
+
+  /** The same with the row locked from the start, and in one transaction with what `work` does besides. */
+  #changeLocked<T>(sagaId: string, work: Work<T, Client>): Promise<T> {
     return withTransaction(this.pool, async (tx) => {
-      const { rows } = await tx.query<SagaRecord>(`SELECT ${recordColumns} FROM saga WHERE saga_id = $1 FOR UPDATE`, [
+      const { rows } = await tx.query<ReadRecord>(`SELECT ${readColumns} FROM saga WHERE saga_id = $1 FOR UPDATE`, [
         sagaId,
       ])
-      const record = rows[0]
+      const [record] = rows
       if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
-      const save: Save = async (changes, entries) => {
-        await write(tx, sagaId, changes, entries)
-        return { ...record, ...changes }
-      }
-      return work(record, save, tx)
+      return work(record, saveOn(tx, record), tx)
     })
   }
 }
+
+type Work<T, Tx> = (record: SagaRecord, save: Save, tx: Tx) => Promise<T>
+
+/** Thrown where a change can't be made without a lock on the saga's row. */
+class LockFirst extends Error {}
+
+/** Any change of a row gives it another xmin: that of the transaction that made it. */
+const readColumns = `saga.xmin::text AS version, ${recordColumns}`
+
+const announcement = `pg_notify('${CHANGES}', fate || ' ' || status || ' ' || saga_id)`
 
 /** The columns that change in the course of a saga. */
 const columnNames = {
@@ -658,24 +703,45 @@ type Save = (changes: Changes, entries: LogEntry[]) => Promise<SagaRecord>
 
 const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input'])
 
-async function write(tx: Client, sagaId: string, changes: Changes, entries: LogEntry[]): Promise<void> {
+function saveOn(db: Queryable, record: ReadRecord): Save {
+  return async (changes, entries) => {
+    if (!(await write(db, record, changes, entries))) throw new LockFirst()
+    return { ...record, ...changes }
+  }
+}
+
+/**
+ * Writes changes of a saga and the log rows behind them, in one statement: the row first and only then, from what that
+ * returns, the log's ids. False, with nothing written, where the row is another one than was read.
+ */
+async function write(
+  db: Queryable,
+  { sagaId, version }: ReadRecord,
+  changes: Changes,
+  entries: LogEntry[],
+): Promise<boolean> {
   const names = Object.keys(changes) as (keyof Changes)[]
   const values = names.map((name) => {
     const value = changes[name]
     return jsonColumns.has(name) && value !== null ? toJsonb(value) : value
   })
-  const columns = names.map((name, i) => `${columnNames[name]} = $${i + 3}`)
-  await tx.query(
-    `WITH changed AS (
-       UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')} WHERE saga_id = $1
-     ), logged AS (
-       INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
-       SELECT $1, service, status, message, attempt, "entryId"
-       FROM jsonb_to_recordset($2) AS e (service text, status text, message text, attempt integer, "entryId" uuid)
-     )
-     SELECT pg_notify('${CHANGES}', $1)`,
-    [sagaId, toJsonb(entries), ...values],
+  const columns = names.map((name, i) => `${columnNames[name]} = $${i + 4}`)
+  const { rowCount } = await db.query(
+    prepared(
+      `WITH changed AS (
+         UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')}
+         WHERE saga_id = $1 AND xmin = $2 RETURNING saga_id, fate, status
+       ), logged AS (
+         INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
+         SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
+         FROM changed, jsonb_to_recordset($3)
+           AS e (service text, status text, message text, attempt integer, "entryId" uuid)
+       )
+       SELECT ${announcement} FROM changed`,
+      [sagaId, version, toJsonb(entries), ...values],
+    ),
   )
+  return rowCount === 1
 }
 
 /** As PostgreSQL takes it: it refuses NUL and lone surrogates, and a saga whose error has one would never end. */
@@ -696,18 +762,22 @@ function handedOver(record: SagaRecord): { go: 'ended'; ending: Ending; view: Sa
 }
 
 /** Completes the nested sagas of one that has completed, and theirs. */
-async function completeNested(tx: Client, { sagaId, steps }: SagaRecord): Promise<void> {
-  if (!steps.some((step) => step.sagaId !== undefined)) return
-  const { rows } = await tx.query<SagaRecord>(
-    `SELECT ${recordColumns} FROM saga WHERE parent_id = $1 AND handed_over_at IS NOT NULL AND fate = 'open'
+async function completeNested(tx: Client, record: SagaRecord): Promise<void> {
+  if (!hasNested(record)) return
+  const { rows } = await tx.query<ReadRecord>(
+    `SELECT ${readColumns} FROM saga WHERE parent_id = $1 AND handed_over_at IS NOT NULL AND fate = 'open'
      ORDER BY saga_id FOR UPDATE`,
-    [sagaId],
+    [record.sagaId],
   )
   for (const nested of rows) {
     const { changes, entries } = afterCompletion(nested, nested.result)
-    await write(tx, nested.sagaId, changes, entries)
+    await saveOn(tx, nested)(changes, entries)
     await completeNested(tx, nested)
   }
+}
+
+function hasNested({ steps }: SagaRecord): boolean {
+  return steps.some((step) => step.sagaId !== undefined)
 }
 
 /** What a saga's failures say of one that is nested in it: those of its step "x" stand under "step.x". */
