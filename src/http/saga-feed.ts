@@ -94,23 +94,21 @@ export class SagaFeed {
 interface ReadUntil {
   read: () => Promise<SagaRecord>
   enough: (saga: Standing) => boolean
-  waitMs: number
   signal: AbortSignal
 }
 
-/** Reads the saga now and again once it stands as is `enough`, until that, the time or `signal` is up; the last reading. */
+/** Reads the saga now and again once it stands as is `enough`, until that or `signal`; the last reading. */
 export async function readUntil(
   feed: SagaFeed,
   sagaId: string,
-  { read, enough, waitMs, signal }: ReadUntil,
+  { read, enough, signal }: ReadUntil,
 ): Promise<SagaRecord> {
   const changes = new Changes(feed, sagaId, enough)
-  const until = AbortSignal.any([signal, AbortSignal.timeout(waitMs)])
   try {
     for (;;) {
       const value = await read()
-      if (enough(value) || until.aborted) return value
-      await changes.next(until)
+      if (enough(value) || signal.aborted) return value
+      await changes.next(signal)
     }
   } finally {
     changes.close()

@@ -97,12 +97,19 @@ export const sagaRoutes =
       enough: (saga: Standing) => boolean,
       connection: NodeJS.EventEmitter,
     ): Promise<SagaRecord> {
-      const gone = new AbortController()
-      connection.once('close', () => gone.abort())
+      const over = new AbortController()
+      const end = () => over.abort('over')
+      connection.once('close', end)
+      const timer = setTimeout(end, seconds * 1_000)
       let last = saga
       // What is acknowledged stays so: a database that goes away meanwhile is waited for like the outcome.
       const read = async () => (last = (await store.get(saga.sagaId).catch(() => undefined)) ?? last)
-      return readUntil(feed, saga.sagaId, { read, enough, waitMs: seconds * 1_000, signal: gone.signal })
+      try {
+        return await readUntil(feed, saga.sagaId, { read, enough, signal: over.signal })
+      } finally {
+        clearTimeout(timer)
+        connection.off('close', end)
+      }
     }
 
     app.get('/saga/:id', { schema: { params: SagaParams } }, async (request) => {

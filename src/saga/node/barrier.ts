@@ -132,7 +132,7 @@ async function keepRefusal(
 }
 
 async function compensate(tx: Client, participant: AnyService, call: CompensateCall): Promise<CompensateVerdict> {
-  const { sagaId, step } = call
+  const { sagaId, step, input: corrected } = call
   const first = await tx.query(
     prepared(
       `INSERT INTO saga_barrier (saga_id, step, op, written_by) VALUES ($1, $2, 'compensate', 'compensate')
@@ -149,14 +149,24 @@ async function compensate(tx: Client, participant: AnyService, call: CompensateC
     )
     return rows[0].verdict
   }
-  const verdict = (await entomb(tx, call)) ? 'empty' : await compensateApplied(tx, participant, call)
-  await tx.query(
-    prepared(`UPDATE saga_barrier SET verdict = $3 WHERE saga_id = $1 AND step = $2 AND op = 'compensate'`, [
-      sagaId,
-      step,
-      verdict,
-    ]),
+  await entomb(tx, call)
+  // Not in one statement with the tombstone: it must see what an invoke that was waited for has committed.
+  const { rows } = await tx.query(
+    prepared(
+      `UPDATE saga_barrier AS own
+       SET verdict = CASE WHEN invoked.verdict IN ('rejected', 'tombstone') THEN 'empty' ELSE 'done' END
+       FROM saga_barrier AS invoked
+       WHERE own.saga_id = $1 AND own.step = $2 AND own.op = 'compensate'
+         AND invoked.saga_id = $1 AND invoked.step = $2 AND invoked.op = 'invoke'
+       RETURNING own.verdict, invoked.input, invoked.result`,
+      [sagaId, step],
+    ),
   )
+  const [{ verdict, input, result }] = rows
+  if (verdict === 'done') {
+    if (!participant.compensate) throw new Error(`Participant ${participant.name} of step ${step} has no compensate`)
+    await participant.compensate(tx, { sagaId, input: corrected ?? input, result })
+  }
   return verdict
 }
 
@@ -173,18 +183,6 @@ async function entomb(tx: Client, { sagaId, step }: Call): Promise<boolean> {
     ),
   )
   return rowCount === 1
-}
-
-async function compensateApplied(
-  tx: Client,
-  participant: AnyService,
-  { sagaId, step, input: corrected }: CompensateCall,
-): Promise<CompensateVerdict> {
-  const { input, result, verdict } = await invokeRow(tx, { sagaId, step })
-  if (verdict === 'rejected') return 'empty'
-  if (!participant.compensate) throw new Error(`Participant ${participant.name} of step ${step} has no compensate`)
-  await participant.compensate(tx, { sagaId, input: corrected ?? input, result })
-  return 'done'
 }
 
 /** Like a compensation, but that what took effect stays. */
