@@ -1,0 +1,83 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { sagas } from '../../src/activities/index.js'
+import { makePool, type Pool } from '../../src/saga/node/db.js'
+import { SagaStore } from '../../src/saga/node/saga-store.js'
+import { createUser } from '../../src/workflows/create-user-input.js'
+import { createUserSaga } from '../../src/workflows/create-user.js'
+import { makeDatabase } from '../helpers/system.js'
+
+let pool: Pool
+let store: SagaStore
+
+beforeAll(async () => {
+  pool = makePool(await makeDatabase('saga-store'), { max: 20, name: 'test' })
+  store = new SagaStore(pool, sagas)
+})
+afterAll(() => pool.end())
+
+const input = { username: 'Jane', address: 'here', payment: '4242 4242' }
+
+/** An open saga. */
+async function open(): Promise<string> {
+  const sagaId = randomUUID()
+  const { steps } = createUserSaga
+  await store.writeIntent({ sagaId, saga: createUser, steps, input, maxOpen: 500 })
+  await store.open(
+    sagaId,
+    { type: 'createUserSaga', steps, input, firstRunId: 'run' },
+    { stepTimeoutMs: 5_000, deadlineMs: 60_000 },
+  )
+  return sagaId
+}
+
+const invokeA = {
+  op: 'invoke' as const,
+  step: 'A',
+  service: 'user',
+  kind: 'compensatable' as const,
+  input,
+  budget: 100,
+  decisions: 0,
+  timeoutMs: 5_000,
+}
+const failure = {
+  kind: 'failed' as const,
+  outcome: 'unknown' as const,
+  error: { type: 'OutcomeUnknown', message: 'no answer' },
+}
+
+test('attempts that end at once, all on the same reading of the saga, are counted apart, in the order of their log ids', async () => {
+  const sagaId = await open()
+  const { seen } = await store.beginAttempt(sagaId, invokeA)
+  const end = () =>
+    store.endAttempt(sagaId, { entryId: randomUUID(), order: invokeA, startedAt: new Date(), end: failure }, seen)
+  await Promise.all(Array.from({ length: 20 }, end))
+  const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A' ORDER BY id`, [
+    sagaId,
+  ])
+  expect(rows.map(({ attempt }) => attempt)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
+})
+
+test('an attempt whose row was written, and its answer lost, is written once', async () => {
+  const sagaId = await open()
+  const { seen } = await store.beginAttempt(sagaId, invokeA)
+  const attempt = { entryId: randomUUID(), order: invokeA, startedAt: new Date(), end: failure }
+  await store.endAttempt(sagaId, attempt, seen)
+  await store.endAttempt(sagaId, attempt, seen)
+  const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A'`, [sagaId])
+  expect(rows).toEqual([{ attempt: 1 }])
+  expect((await store.get(sagaId))?.steps[0]?.attempts).toBe(1)
+})
+
+test('of a cancel and a completion at once one wins, and the other one sees it', async () => {
+  const cancelled = { actor: 'me', reason: 'enough' }
+  const ends = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const sagaId = await open()
+      const [claim, record] = await Promise.all([store.complete(sagaId, null), store.requestCancel(sagaId, cancelled)])
+      return { completed: claim.go === 'ended', cancelled: record?.fate === 'open' }
+    }),
+  )
+  expect(ends.filter((end) => end.completed === end.cancelled)).toEqual([])
+})
