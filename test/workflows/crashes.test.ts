@@ -93,9 +93,9 @@ test('a step that kills its process each time is undone once its attempts are us
   await restarting
 })
 
-testPostgresDown(async (postgres) => {
-  const system = await startSystem('postgres-down', { DATABASE_URL: postgres })
-  return { sagas: new Sagas(system.where), databaseOfB: postgres, stop: () => system.stop() }
+testPostgresDown(async (env) => {
+  const system = await startSystem('postgres-down', env)
+  return { sagas: new Sagas(system.where), databaseOfB: system.where.database, stop: () => system.stop() }
 })
 
 test('a sweep that finds no PostgreSQL is repeated until it does, and takes up what was lost', async () => {

@@ -19,15 +19,20 @@ export function makeOwnPostgres() {
   return { folder, start }
 }
 
-/** TC-09 of the demo's plan. `startSystem` starts one on that PostgreSQL, whose own database is the saga's. */
+/** A try of B, which hangs, is to end behind the outage, however slowly PostgreSQL comes back. */
+const slow = { SAGA_STEP_TIMEOUT_MS: '15000' }
+
+/** TC-09 of the demo's plan. `startSystem` starts one with that environment, on the PostgreSQL that it names. */
 export function testPostgresDown(
-  startSystem: (postgres: string) => Promise<{ sagas: Sagas; databaseOfB: string; stop: () => Promise<void> }>,
+  startSystem: (
+    env: Record<string, string>,
+  ) => Promise<{ sagas: Sagas; databaseOfB: string; stop: () => Promise<void> }>,
 ): void {
   test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends right, and the log says so', async () => {
     const { folder, start } = makeOwnPostgres()
     let postgres = await start(0)
     await migrate(postgres.url)
-    const { sagas, databaseOfB, stop } = await startSystem(postgres.url)
+    const { sagas, databaseOfB, stop } = await startSystem({ DATABASE_URL: postgres.url, ...slow })
 
     const waiting = sagas.post('/saga?wait=60', { ...ada, failures: { B: { mode: 'first', n: 1, kind: 'hang' } } })
     const [{ sagaId }] = await until('A has succeeded', async () => {
