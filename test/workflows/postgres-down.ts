@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, test } from '@jest/globals'
+import { afterAll, expect, test } from '@jest/globals'
 import { startPostgres } from '../../src/embedded/postgres.js'
 import { migrate } from '../../src/migrations.js'
 import { ada, everywhere, type Sagas } from '../helpers/sagas.js'
@@ -28,11 +28,22 @@ export function testPostgresDown(
     env: Record<string, string>,
   ) => Promise<{ sagas: Sagas; databaseOfB: string; stop: () => Promise<void> }>,
 ): void {
+  // Also where the test fails on its way.
+  const ends: (() => Promise<void>)[] = []
+  afterAll(async () => {
+    for (const end of ends.toReversed()) await end()
+  })
+
   test('TC-09: PostgreSQL is killed in the middle and started again: the saga ends right, and the log says so', async () => {
     const { folder, start } = makeOwnPostgres()
     let postgres = await start(0)
+    ends.push(async () => {
+      await postgres.stop()
+      for (const made of [folder, postgres.home]) rmSync(made, { recursive: true, force: true })
+    })
     await migrate(postgres.url)
     const { sagas, databaseOfB, stop } = await startSystem({ DATABASE_URL: postgres.url, ...slow })
+    ends.push(stop)
 
     const waiting = sagas.post('/saga?wait=60', { ...ada, failures: { B: { mode: 'first', n: 1, kind: 'hang' } } })
     const [{ sagaId }] = await until('A has succeeded', async () => {
@@ -73,8 +84,5 @@ export function testPostgresDown(
     expect(await sagas.run()).toMatchObject({ status: 'COMPLETED' })
     const feeds = `SELECT count(*) AS feeds FROM pg_stat_activity WHERE application_name = 'saga-feed'`
     expect(await query(postgres.url, feeds)).toEqual([{ feeds: 1 }])
-    await stop()
-    await postgres.stop()
-    for (const made of [folder, postgres.home]) rmSync(made, { recursive: true, force: true })
   })
 }
