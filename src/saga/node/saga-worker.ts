@@ -1,10 +1,10 @@
 import type { Client } from '@temporalio/client'
 import type { DataConverter } from '@temporalio/common'
-import { DefaultLogger, Worker, type NativeConnection, type WorkflowBundleOption } from '@temporalio/worker'
+import { DefaultLogger, Worker, type NativeConnection, type WorkerInterceptors, type WorkflowBundleOption } from '@temporalio/worker'
 import type { Logger } from 'pino'
 import type { AnyForwardParticipant } from '../types.js'
 import { makeSagaActivities } from './activities.js'
-import type { AnyService } from './barrier.js'
+import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas } from './bundle.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
 import { makeParticipants } from './participants.js'
@@ -30,6 +30,9 @@ export interface SagaWorkerOptions extends Times {
   sagas: readonly SagaType[]
   /** Whether failures that a saga brings along, or that are in force, are injected. Never in production. */
   failureInjection: boolean
+  /** Put around each participant and its barrier, as by the test kit, which makes calls fail there. */
+  around?: (participant: BarredParticipant) => BarredParticipant
+  interceptors?: WorkerInterceptors
   logger: Logger
 }
 
@@ -62,7 +65,9 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
   }
   try {
     const store = new SagaStore(pool, sagas)
-    const participant = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
+    const { around = (plain) => plain, interceptors } = options
+    const barred = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
+    const participant: typeof barred = (name, injection) => around(barred(name, injection))
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
     const worker = await Worker.create({
       connection,
@@ -70,6 +75,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       taskQueue,
       workflowBundle: await bundled(options),
       ...(dataConverter && { dataConverter }),
+      ...(interceptors && { interceptors }),
       activities: {
         ...makeSweepActivities(store, new SagaStarter(client, taskQueue), logger),
         ...makeSagaActivities({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger }),

@@ -1,0 +1,359 @@
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client, Connection } from '@temporalio/client'
+import { bundleWorkflowCode, DefaultLogger, Worker, type ReplayWorkerOptions } from '@temporalio/worker'
+import type { AnyService } from '../node/barrier.js'
+import { makePool, withTransaction, type Pool } from '../node/db.js'
+import type { SagaRecord } from '../node/saga-record.js'
+import { SagaStore } from '../node/saga-store.js'
+import { undoByHand } from './by-hand.js'
+import type { Case } from './cases.js'
+import { effectProblems, problemsOf, type Effects, type Rest } from './check.js'
+import type { CaseReport, DefinedMatrix, MatrixPlace } from './matrix.js'
+import { expectedOf, type Expected } from './model.js'
+import { Script, type Observed } from './script.js'
+import { isOver, Watch, type Seen } from './watch.js'
+import type { Asked, Answer } from './worker.js'
+import { WorkerProcess } from './worker-process.js'
+
+/** By lane: the time that a call has, in ms. Where nothing is late on purpose a busy machine must not make it so. */
+const STEP_TIMEOUT_MS = { plain: 20_000, late: 1_500, crash: 30_000 } as const
+type LaneName = keyof typeof STEP_TIMEOUT_MS
+/** Sagas under way at once, in each lane; those whose undo fails for good mostly wait. */
+const AT_ONCE = { plain: 24, late: 32, stuck: 150 }
+/** Sagas whose workers are killed together: as many as a worker runs workflow tasks at once, and some less. */
+const CRASH_BATCH = 30
+const CASE_MS = 150_000
+const CRASH_WAIT_MS = 15_000
+
+/** A run of a matrix: its workers, and all that is needed to ask what they do. */
+export class MatrixRun {
+  readonly #scripts = new Map<string, Script>()
+  readonly #workers: WorkerProcess[] = []
+  /** Cancels as the API does. */
+  readonly #store: SagaStore
+
+  private constructor(
+    private readonly module: URL,
+    private readonly matrix: DefinedMatrix,
+    private readonly place: MatrixPlace,
+    private readonly connection: Connection,
+    private readonly client: Client,
+    private readonly pool: Pool,
+    private readonly watch: Watch,
+    private readonly folder: string,
+    private readonly codePath: string,
+  ) {
+    this.#store = new SagaStore(pool, matrix.sagas)
+  }
+
+  static async start(module: URL, matrix: DefinedMatrix, place: MatrixPlace): Promise<MatrixRun> {
+    const folder = await mkdtemp(join(tmpdir(), 'saga-matrix-'))
+    const codePath = await bundle(matrix, folder)
+    const connection = await Connection.connect({ address: place.temporalAddress })
+    const client = new Client({ connection, namespace: place.namespace })
+    const pool = makePool(place.databaseUrl, { max: 10, name: 'saga-matrix' })
+    const watch = await Watch.start(place.databaseUrl, pool)
+    return new MatrixRun(module, matrix, place, connection, client, pool, watch, folder, codePath)
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.stop()))
+    await this.watch.stop()
+    await this.pool.end()
+    await this.connection.close()
+    await rm(this.folder, { recursive: true, force: true })
+  }
+
+  async all(cases: Case[]): Promise<CaseReport[]> {
+    const numbered = cases.map((one, n) => ({ one, n, lane: laneOf(one) }))
+    const crashing = numbered.filter(({ lane }) => lane === 'crash')
+    const batches = Array.from({ length: Math.ceil(crashing.length / CRASH_BATCH) }, (_, i) =>
+      crashing.slice(i * CRASH_BATCH, (i + 1) * CRASH_BATCH),
+    )
+    const reports = await Promise.all([
+      ...batches.map((batch, i) => this.#crashLane(batch, i)),
+      this.#lane('plain', numbered.filter(({ lane }) => lane === 'plain')),
+      this.#lane('late', numbered.filter(({ lane }) => lane === 'late')),
+    ])
+    const done = reports.flat().toSorted((a, b) => a.n - b.n)
+    for (const one of done) await this.#checkAgain(one)
+    await this.#replay(done)
+    return done.map(({ one, sagaId, problems, account }) => ({ name: one.name, sagaId, problems, account }))
+  }
+
+  /** A worker for sagas of a kind, side by side. */
+  async #lane(name: 'plain' | 'late', cases: Numbered[]): Promise<Done[]> {
+    if (cases.length === 0) return []
+    const worker = await this.#worker(name, STEP_TIMEOUT_MS[name])
+    const isStuck = ({ one }: Numbered) => one.undo === 'undo fails for good'
+    const run = (one: Numbered) => this.#run(one, worker, never)
+    const both = [
+      atOnce(AT_ONCE.stuck, cases.filter(isStuck), run),
+      atOnce(AT_ONCE[name], cases.filter((one) => !isStuck(one)), run),
+    ]
+    return (await Promise.all(both)).flat()
+  }
+
+  /** Sagas that are all held where their worker is to be killed, which then happens once. */
+  async #crashLane(cases: Numbered[], index: number): Promise<Done[]> {
+    const worker = await this.#worker(`crash-${index}`, STEP_TIMEOUT_MS.crash)
+    let toCome = cases.length
+    let held = 0
+    let timer: NodeJS.Timeout | undefined
+    const kill = async () => {
+      clearTimeout(timer)
+      timer = undefined
+      toCome -= held
+      held = 0
+      const { process } = worker
+      await worker.stop()
+      for (const script of this.#scripts.values()) script.killed(process)
+      await worker.restart()
+    }
+    const crash = () => {
+      held += 1
+      // One that does not come so far must not keep the others from it.
+      timer ??= setTimeout(() => void kill(), CRASH_WAIT_MS)
+      if (held === toCome) void kill()
+      return never()
+    }
+    return Promise.all(cases.map((one) => this.#run(one, worker, crash)))
+  }
+
+  async #worker(name: string, stepTimeoutMs: number): Promise<WorkerProcess> {
+    const { databaseUrl, temporalAddress, namespace } = this.place
+    const order = {
+      ...{ databaseUrl, temporalAddress, namespace, stepTimeoutMs },
+      ...{ taskQueue: `matrix-${name}`, codePath: this.codePath },
+    }
+    const answer = (asked: Asked, process: string) => this.#answer(asked, process)
+    const worker = await WorkerProcess.start(this.matrix.workerProgram, this.module, order, answer)
+    this.#workers.push(worker)
+    return worker
+  }
+
+  async #answer(asked: Asked, process: string): Promise<Answer> {
+    return this.#scripts.get(rootOf(asked.sagaId))?.answer(asked, process) ?? 'go'
+  }
+
+  /** One saga, from its start until nothing of it is under way any more. */
+  async #run({ one, n }: Numbered, worker: WorkerProcess, crash: () => Promise<never>): Promise<Done> {
+    const sagaId = `matrix-${n}-${randomUUID().slice(0, 8)}`
+    const { type, steps } = this.matrix.saga
+    const expected = expectedOf(one, steps)
+    const waits: string[][] = []
+    let end = () => {}
+    const ended = new Promise<void>((resolve) => (end = resolve))
+    const script = new Script(one, sagaId, {
+      ended,
+      crash,
+      stop: () => this.#stop(one, sagaId),
+      failed: (step, times) => {
+        const rows = ({ log }: Seen) => log.filter((row) => row.service === step && row.status === 'failed').length
+        const failed = this.watch.until(sagaId, `${step} has failed`, (seen) => rows(seen) >= times, CASE_MS)
+        return Promise.race([failed, ended])
+      },
+    })
+    this.#scripts.set(sagaId, script)
+    const handle = this.client.workflow.getHandle(sagaId)
+    const problems: string[] = []
+    let rest: Rest | undefined
+    try {
+      await this.client.workflow.start(type, {
+        workflowId: sagaId,
+        taskQueue: worker.taskQueue,
+        args: [this.matrix.input(n)],
+      })
+      const isAtRest = (seen: Seen) => isOver(seen) || seen.record.status === 'NEEDS_ATTENTION'
+      let seen = await this.watch.until(sagaId, 'it ends', isAtRest, CASE_MS)
+      if (!isOver(seen)) {
+        waits.push(stuckSteps(seen))
+        if (one.decision) {
+          await this.#decide(one, sagaId, script)
+          seen = await this.watch.until(sagaId, 'it ends behind the decision', isAtRest, CASE_MS)
+        }
+        if (!isOver(seen)) throw new Error(`it waits for a person on ${stuckSteps(seen).join(', ')}`)
+      }
+      end()
+      await withTime(script.settled(), 'its last call has ended')
+      await withTime(
+        handle.result().catch(() => undefined),
+        'its run has closed',
+      )
+      const { status } = await handle.describe()
+      rest = {
+        seen: (await this.watch.see(sagaId)) ?? seen,
+        calls: script.calls,
+        effects: await this.#effects(sagaId),
+        waits,
+        barred: await this.#barred(sagaId),
+        closing: status.name,
+      }
+      problems.push(...problemsOf(one, steps, expected, rest))
+    } catch (error) {
+      problems.push((error as Error).message)
+    } finally {
+      end()
+    }
+    const log = ((await this.watch.see(sagaId))?.log ?? []).map(
+      ({ service, status, attempt, message }) => `      ${service} ${status} ${attempt ?? ''}  ${message}`,
+    )
+    const calls = script.calls
+      .filter(({ step }) => step)
+      .map(({ op, step, made, end: how, verdict }) => `${op} ${step} ${made} ${verdict ?? JSON.stringify(how)}`)
+    const account = [
+      `    expected: ${JSON.stringify(expected)}`,
+      `    calls: ${calls.join(' | ')}`,
+      `    log of ${sagaId}:`,
+      ...log,
+    ].join('\n')
+    return { one, n, sagaId, expected, calls: script.calls, problems, account }
+  }
+
+  /** Cancels or terminates, and comes back when that has been taken. */
+  async #stop({ stop }: Case, sagaId: string): Promise<void> {
+    const handle = this.client.workflow.getHandle(sagaId)
+    if (stop?.by === 'terminate') {
+      await handle.terminate('matrix')
+      return
+    }
+    if (stop?.door === 'row') await this.#store.requestCancel(sagaId, { reason: 'matrix', actor: 'matrix' })
+    await handle.cancel()
+  }
+
+  async #decide({ step, decision = 'retry' }: Case, sagaId: string, script: Script): Promise<void> {
+    if (decision === 'retry') script.isHealed = true
+    if (decision === 'resolve') await undoByHand(this.pool, this.matrix, { sagaId, step })
+    await this.client.workflow
+      .getHandle(sagaId)
+      .executeUpdate('decide', { args: [{ step, action: decision, reason: 'matrix', actor: 'matrix' }] })
+  }
+
+  /** What the participants find of a saga and of those nested in it. */
+  async #effects(sagaId: string): Promise<Effects[]> {
+    const { rows } = await this.pool.query<{ sagaId: string; steps: SagaRecord['steps'] }>(
+      `SELECT saga_id AS "sagaId", steps FROM saga WHERE saga_id = $1 OR starts_with(saga_id, $1 || '.') ORDER BY saga_id`,
+      [sagaId],
+    )
+    const participants = this.matrix.participants as unknown as AnyService[]
+    return Promise.all(
+      rows.map(async ({ sagaId: id, steps }) => {
+        const own = steps.filter((step) => step.sagaId === undefined)
+        const found = await withTransaction(this.pool, async (tx) => {
+          const all: Effects['found'] = {}
+          for (const service of new Set(own.map((step) => step.service))) {
+            const participant = participants.find(({ name }) => name === service)
+            all[service] = (await participant?.verify?.(tx, { sagaId: id })) ?? []
+          }
+          return all
+        })
+        return { sagaId: id, steps: own, found }
+      }),
+    )
+  }
+
+  async #barred(sagaId: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ step: string }>(
+      `SELECT step FROM saga_barrier WHERE saga_id = $1 AND op = 'compensate'`,
+      [sagaId],
+    )
+    return rows.map(({ step }) => step)
+  }
+
+  /** Once every call of every saga is over: nothing has come late. */
+  async #checkAgain({ sagaId, expected, calls, problems }: Done): Promise<void> {
+    const late = effectProblems(expected, { calls, effects: await this.#effects(sagaId) })
+    problems.push(...late.filter((one) => !problems.includes(one)).map((one) => `later: ${one}`))
+  }
+
+  /** Every run of every saga, those that were continued or taken up again as well. */
+  async #replay(done: Done[]): Promise<void> {
+    const bySaga = new Map(done.map((one) => [one.sagaId, one]))
+    const { client } = this
+    async function* histories() {
+      for await (const { workflowId, runId } of client.workflow.list({ query: 'WorkflowId STARTS_WITH "matrix-"' })) {
+        if (!bySaga.has(rootOf(workflowId)) || workflowId.endsWith('-sweep-v1')) continue
+        yield { workflowId, history: await client.workflow.getHandle(workflowId, runId).fetchHistory() }
+      }
+    }
+    const { payloadCodecs } = this.matrix.workflows.dataConverter ?? {}
+    const options: ReplayWorkerOptions = {
+      workflowBundle: { codePath: this.codePath },
+      // A converter is part of the bundle.
+      ...(payloadCodecs && { dataConverter: { payloadCodecs } }),
+    }
+    for await (const { workflowId, error } of Worker.runReplayHistories(options, histories())) {
+      if (error) bySaga.get(rootOf(workflowId))?.problems.push(`its history does not replay: ${error.message}`)
+    }
+  }
+}
+
+interface Numbered {
+  one: Case
+  n: number
+}
+
+interface Done extends Numbered, Pick<CaseReport, 'sagaId' | 'problems' | 'account'> {
+  expected: Expected
+  calls: Observed[]
+}
+
+function laneOf({ fault }: Case): LaneName {
+  if (fault.startsWith('crash')) return 'crash'
+  return fault.startsWith('late') || fault === 'commit after the end' ? 'late' : 'plain'
+}
+
+/** A nested saga's id begins with that of the saga that it is in. */
+function rootOf(sagaId: string): string {
+  return sagaId.split('.')[0] ?? ''
+}
+
+function never(): Promise<never> {
+  return new Promise<never>(() => {})
+}
+
+function stuckSteps({ record: { fate, steps, compensations } }: Seen): string[] {
+  return (fate === 'open' ? steps : compensations).filter(({ status }) => status === 'stuck').map(({ step }) => step)
+}
+
+/** Runs `work` on all of them, so many at once; the results in their order. */
+async function atOnce<T, R>(most: number, list: T[], work: (one: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  const rest = [...list.entries()]
+  const lane = async () => {
+    for (let next = rest.shift(); next; next = rest.shift()) results[next[0]] = await work(next[1])
+  }
+  await Promise.all(Array.from({ length: most }, lane))
+  return results
+}
+
+async function withTime<T>(work: Promise<T>, what: string): Promise<T> {
+  const done = new AbortController()
+  const tooLate = sleep(CASE_MS, undefined, { signal: done.signal }).then(() => {
+    throw new Error(`waited ${CASE_MS / 1_000} s in vain until ${what}`)
+  })
+  try {
+    return await Promise.race([work, tooLate])
+  } finally {
+    done.abort()
+  }
+}
+
+/** The workflow code in one file, for all workers. */
+async function bundle({ workflows }: DefinedMatrix, folder: string): Promise<string> {
+  if ('codePath' in workflows) return workflows.codePath
+  const { workflowsPath, dataConverter } = workflows
+  const codePath = join(folder, 'workflows.js')
+  const payloadConverterPath = dataConverter?.payloadConverterPath
+  const { code } = await bundleWorkflowCode({
+    workflowsPath,
+    logger: new DefaultLogger('ERROR'),
+    ...(payloadConverterPath && { payloadConverterPath }),
+  })
+  await writeFile(codePath, code)
+  return codePath
+}

@@ -1,0 +1,177 @@
+import { COMPLETION, OPENING, ROLLBACK, type Case } from './cases.js'
+import type { Answer, Asked } from './worker.js'
+
+/** A call of the saga's, as it was made. */
+export interface Observed {
+  /** Its place among all calls of the saga. */
+  order: number
+  sagaId: string
+  /** The saga's own step; of a nested saga's call the step that this is. */
+  step: string
+  op: string
+  isNested: boolean
+  /** What the script made of it. */
+  made: Answer
+  /** What the participant's barrier said. */
+  verdict?: string
+  end?: 'answered' | 'killed' | { error: string }
+}
+
+/** What a script can have done. */
+export interface Hands {
+  stop(): Promise<void>
+  /** Never resolves: the process that asks is killed. */
+  crash(): Promise<never>
+  /** Resolves once so many attempts of the step have failed, as the log says. */
+  failed(step: string, times: number): Promise<unknown>
+  /** The saga has ended. */
+  ended: Promise<unknown>
+}
+
+/** Makes one saga go as its case says: the answers to what its calls ask. */
+export class Script {
+  readonly calls: Observed[] = []
+  /** The undo that failed for good works from now on. */
+  isHealed = false
+  #isStopped = false
+  readonly #byCall = new Map<string, { observed: Observed; nth: number }>()
+  readonly #lateCommit = makeSignal()
+  readonly #allEnded = makeSignal()
+
+  constructor(
+    private readonly one: Case,
+    private readonly sagaId: string,
+    private readonly hands: Hands,
+  ) {}
+
+  /** `process` tells calls of different processes apart. */
+  async answer(asked: Asked, process: string): Promise<Answer> {
+    const key = `${process} ${asked.call}`
+    if (asked.at === 'before') {
+      const isNested = asked.sagaId !== this.sagaId
+      const step = isNested ? (asked.sagaId.slice(this.sagaId.length + 1).split('.')[0] ?? '') : asked.step
+      const { sagaId, op } = asked
+      const nth = this.calls.filter((call) => call.op === op && call.step === step).length + 1
+      const observed: Observed = { order: this.calls.length, sagaId, step, op, isNested, made: 'go' }
+      this.calls.push(observed)
+      this.#byCall.set(key, { observed, nth })
+      observed.made = await this.#before(observed, nth)
+      return observed.made
+    }
+    const known = this.#byCall.get(key)
+    if (!known) return 'go'
+    const { observed, nth } = known
+    if (asked.end && 'error' in asked.end) {
+      this.#end(observed, asked.end)
+      return 'go'
+    }
+    if (asked.end) observed.verdict = asked.end.verdict
+    const answer = await this.#after(observed, nth)
+    if (answer === 'fail') observed.made = 'fail'
+    this.#end(observed, 'answered')
+    return answer
+  }
+
+  /** What was under way in a process that was killed has no other end. */
+  killed(process: string): void {
+    for (const [key, { observed }] of this.#byCall) {
+      if (key.startsWith(`${process} `) && !observed.end) this.#end(observed, 'killed')
+    }
+  }
+
+  /** Resolves when no call is under way. */
+  async settled(): Promise<void> {
+    while (this.calls.some(({ end }) => end === undefined)) await this.#allEnded.next()
+  }
+
+  #end(observed: Observed, end: NonNullable<Observed['end']>): void {
+    observed.end = end
+    if (observed.op === 'invoke' && observed.step === this.one.step) this.#lateCommit.resolve()
+    this.#allEnded.resolve()
+  }
+
+  async #before({ step, op }: Observed, nth: number): Promise<Answer> {
+    const { one, hands } = this
+    if (op === 'completeSaga' && one.stop?.at === COMPLETION && !this.#isStopped) {
+      await this.#stop()
+      // As if it had not come so far.
+      return one.stop.by === 'terminate' ? 'fail' : 'go'
+    }
+    if (op === 'invoke' && step === one.refused) return 'refuse'
+    if (step !== one.step) return 'go'
+    if (op === 'settle' || op === 'compensate') {
+      // The late call has had its chance before.
+      if (one.fault === 'late commit' && nth === 1) await this.#lateCommit.promise
+    }
+    if (op === 'compensate') return this.#beforeUndo(nth)
+    if (op !== 'invoke' || !this.#isStruck(nth)) return 'go'
+    switch (one.fault) {
+      case 'error before commit':
+        await this.#stopAt(step)
+        return 'fail'
+      case 'rejection':
+        await this.#stopAt(step)
+        return 'refuse'
+      case 'duplicate delivery':
+        return 'twice'
+      case 'crash before commit':
+        await this.#stopAt(step)
+        return hands.crash()
+      case 'late commit':
+      case 'commit after the end':
+        await this.#stopAt(step)
+        await (one.fault === 'late commit' && nth === 1 ? hands.failed(step, 1) : hands.ended)
+        return 'go'
+      default:
+        return 'go'
+    }
+  }
+
+  async #beforeUndo(nth: number): Promise<Answer> {
+    const { undo } = this.one
+    if (nth === 1) await this.#stopAt(ROLLBACK)
+    if (undo === 'undo finds nothing' && nth === 1) return 'clear'
+    if (undo === 'undo fails twice' && nth === 1) return 'fail'
+    return undo === 'undo fails for good' && !this.isHealed ? 'fail' : 'go'
+  }
+
+  async #after({ step, op, isNested }: Observed, nth: number): Promise<Answer> {
+    const { one, hands } = this
+    if (op === 'openSaga') await (isNested ? undefined : this.#stopAt(OPENING))
+    if (op === 'compensate' && step === one.step) return one.undo === 'undo fails twice' && nth === 2 ? 'fail' : 'go'
+    if (op !== 'invoke') return 'go'
+    const isStruck = step === one.step && this.#isStruck(nth)
+    await this.#stopAt(step)
+    if (isStruck && one.fault === 'crash after commit') return hands.crash()
+    return isStruck && one.fault === 'error after commit' ? 'fail' : 'go'
+  }
+
+  #isStruck(nth: number): boolean {
+    return nth === 1 || this.one.forGood
+  }
+
+  async #stopAt(place: string): Promise<void> {
+    if (this.one.stop?.at === place && !this.#isStopped) await this.#stop()
+  }
+
+  async #stop(): Promise<void> {
+    this.#isStopped = true
+    await this.hands.stop()
+  }
+}
+
+function makeSignal() {
+  let resolve = () => {}
+  let promise = new Promise<void>((done) => (resolve = done))
+  return {
+    get promise() {
+      return promise
+    },
+    resolve: () => resolve(),
+    /** Resolves when it is resolved again. */
+    next() {
+      promise = new Promise<void>((done) => (resolve = done))
+      return promise
+    },
+  }
+}

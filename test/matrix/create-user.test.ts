@@ -1,0 +1,18 @@
+import { expect, test } from '@jest/globals'
+import { runMatrix, told } from '../../src/saga/testing/index.js'
+import { readShared } from '../helpers/shared.js'
+import { makeDatabase, makeNamespace } from '../helpers/system.js'
+
+// Runs when the file is read, so that each case is a test of its own. MATRIX="…" runs those with this text in their name.
+const namespace = 'matrix-create-user'
+await makeNamespace(namespace)
+const reports = await runMatrix(
+  new URL('./create-user.js', import.meta.url),
+  { databaseUrl: await makeDatabase(namespace), temporalAddress: readShared().temporal, namespace },
+  { only: process.env['MATRIX'] },
+)
+
+test.each(reports.map((report) => [report.name, report] as const))('%s', (_name, report) => {
+  if (report.problems.length > 0) throw new Error(told(report))
+  expect(report.problems).toEqual([])
+})
