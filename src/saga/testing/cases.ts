@@ -29,6 +29,8 @@ export interface Stop {
   at: string
   /** `row`: as the API cancels, by the saga's row and its run; `run`: the run alone, as the temporal CLI does. */
   door: 'row' | 'run'
+  /** At which call of the step; left out: the first. */
+  atCall?: number
 }
 
 /** Places that are no step; a step must not have such a name. */
@@ -148,25 +150,33 @@ function stopCases(steps: StepDeclarations): Omit<Case, 'name'>[] {
   const names = Object.keys(steps)
   const [first = '', next] = names
   const pivotAt = names.findIndex((name) => steps[name]?.kind === 'pivot')
-  const isBack = (at: string) => {
-    if (at === OPENING || at === ROLLBACK) return true
-    const index = at === COMPLETION ? names.length : names.indexOf(at)
-    return pivotAt < 0 || index < pivotAt
-  }
-  const of = (by: Stop['by'], at: string): Omit<Case, 'name'> => ({
-    step: names.includes(at) ? at : first,
-    fault: 'no fault',
-    forGood: false,
-    undo: isBack(at) ? 'undo works' : 'no undo',
-    stop: { by, at, door: 'row' },
-    ...(at === ROLLBACK && next !== undefined && { refused: next }),
-  })
-  const inRollback = next !== undefined && steps[first]?.kind === 'compensatable' && !steps[first]?.isSaga
-  const places = [OPENING, ...names, COMPLETION]
+  const isPast = (at: string) => pivotAt >= 0 && (at === COMPLETION || names.indexOf(at) >= pivotAt)
+  const isLeaf = (name: string) => !steps[name]?.isSaga
+  const cancelled = [OPENING, ...names, COMPLETION].map((at): Omit<Case, 'name'> => ({
+    ...{ step: names.includes(at) ? at : first, fault: 'no fault', forGood: false },
+    ...{ undo: isPast(at) ? 'no undo' : 'undo works', stop: cancel(at, 'row') },
+  }))
+  // What a local activity holds goes on to its end, for a run that is terminated meanwhile does not hear of it: so a call is
+  // terminated at when it is made again. The opening and the completion are local always, and such a saga just completes.
+  const terminated = names.map((at): Omit<Case, 'name'> => ({
+    ...{ step: at, fault: isLeaf(at) ? 'error after commit' : 'no fault', forGood: false },
+    ...{ undo: isPast(at) ? 'no undo' : 'undo works', stop: terminate(at, isLeaf(at) ? 2 : 1) },
+  }))
+  const inTheEngine = [OPENING, COMPLETION].map((at): Omit<Case, 'name'> => ({
+    ...{ step: first, fault: 'no fault', forGood: false, undo: 'no undo', stop: terminate(at, 1) },
+  }))
+  const hasUndo = next !== undefined && steps[first]?.kind === 'compensatable' && isLeaf(first)
+  const inRollback = { step: first, fault: 'no fault', forGood: false, undo: 'undo fails twice' } as const
   return [
-    ...places.map((at) => of('cancel', at)),
-    ...[...places, ...(inRollback ? [ROLLBACK] : [])].map((at) => of('terminate', at)),
+    ...cancelled,
+    ...terminated,
+    ...inTheEngine,
+    ...(hasUndo ? [{ ...inRollback, refused: next, stop: terminate(ROLLBACK, 2) }] : []),
   ]
+}
+
+function terminate(at: string, atCall: number): Stop {
+  return { by: 'terminate', at, door: 'run', atCall }
 }
 
 function cancel(at: string, door: Stop['door']): Stop {
@@ -179,7 +189,8 @@ function withDecision(first: string, steps: StepDeclarations): (one: Omit<Case, 
   return (one) => {
     const isForward = one.fault === 'rejection' && steps[one.step]?.kind === 'retriable'
     if (!isForward && one.undo !== 'undo fails for good') return one
-    const choices = !isForward && one.step === first ? (['retry', 'resolve', 'skip'] as const) : (['retry', 'resolve'] as const)
+    const choices =
+      !isForward && one.step === first ? (['retry', 'resolve', 'skip'] as const) : (['retry', 'resolve'] as const)
     return { ...one, decision: choices[turn++ % choices.length] ?? 'retry' }
   }
 }
@@ -190,6 +201,6 @@ function nameOf({ step, fault, forGood, undo, stop, refused, decision }: Omit<Ca
     ...(refused === undefined ? [] : [`${refused} refuses`]),
     ...(undo === 'no undo' ? [] : [undo]),
     ...(decision === undefined ? [] : [decision]),
-    ...(stop ? [`${stop.by}${stop.door === 'run' ? ' of the run' : ''} at ${stop.at}`] : []),
+    ...(stop ? [`${stop.by}${stop.by === 'cancel' && stop.door === 'run' ? ' of the run' : ''} at ${stop.at}`] : []),
   ].join('; ')
 }

@@ -35,7 +35,10 @@ export function problemsOf(one: Case, steps: StepDeclarations, expected: Expecte
 }
 
 /** It has ended as the model says, in its row, before people and in Temporal. */
-function outcomeProblems({ status, errors, failedSteps, waitsOn }: Expected, { seen, waits, closing }: Rest): string[] {
+function outcomeProblems(
+  { status, errors, failedSteps, waitsOn, closings }: Expected,
+  { seen, waits, closing }: Rest,
+): string[] {
   const { record } = seen
   const isBack = status !== 'COMPLETED'
   const error = record.error?.type
@@ -44,12 +47,15 @@ function outcomeProblems({ status, errors, failedSteps, waitsOn }: Expected, { s
     ...differ('waits for a person', waits.flat().join(', '), [waitsOn ?? '']),
     ...(isBack ? differ('error', error, errors) : differ('error', error, [undefined])),
     ...differ('failed step', record.failedStep, failedSteps),
-    ...differ('closing of the run', closing, isBack ? ['FAILED', 'CANCELLED'] : ['COMPLETED']),
+    ...differ('closing of the run', closing, closings),
   ]
 }
 
 /** Completed: one effect of each step. Compensated: none. At no time more than one. */
-export function effectProblems({ status, byHand }: Expected, { calls, effects }: Pick<Rest, 'calls' | 'effects'>): string[] {
+export function effectProblems(
+  { status, byHand }: Expected,
+  { calls, effects }: Pick<Rest, 'calls' | 'effects'>,
+): string[] {
   const problems: string[] = []
   for (const { sagaId, steps, found } of effects) {
     for (const [service, names] of Object.entries(found)) {
@@ -62,12 +68,16 @@ export function effectProblems({ status, byHand }: Expected, { calls, effects }:
         })
         .reduce<number>((sum, n) => sum + n, 0)
       if (names.length !== expected) {
-        problems.push(`effects of ${service} in ${sagaId}: expected ${expected}, saw ${names.length} (${names.join(', ') || 'none'})`)
+        problems.push(
+          `effects of ${service} in ${sagaId}: expected ${expected}, saw ${names.length} (${names.join(', ') || 'none'})`,
+        )
       }
     }
   }
   for (const { sagaId, step } of calls.filter(({ op }) => op === 'invoke')) {
-    const applied = calls.filter((call) => call.sagaId === sagaId && call.step === step && !call.isNested && isApplied(call))
+    const applied = calls.filter(
+      (call) => call.sagaId === sagaId && call.step === step && !call.isNested && isApplied(call),
+    )
     if (applied.length > 1) problems.push(`${step} took effect ${applied.length} times`)
   }
   return [...new Set(problems)]
@@ -78,14 +88,16 @@ function undoProblems({ step, decision }: Case, steps: StepDeclarations, { seen,
   const { record, log } = seen
   if (record.fate !== 'rolledBack') return []
   const made = firstCalls(calls)
-  const undone = log.flatMap(({ service, status }) =>
-    service.startsWith('COMPENSATE_') && status === 'success' ? [service.slice('COMPENSATE_'.length)] : [],
+  const undone = log.flatMap(({ service, status, message }) =>
+    service.startsWith('COMPENSATE_') && status === 'success' && !isLate(message)
+      ? [service.slice('COMPENSATE_'.length)]
+      : [],
   )
   const order = made.toReversed().filter((name) => undone.includes(name))
   const failing = calls.findLast((call) => call.op === 'compensate' && call.step === step && call.made === 'fail')
+  const earlier = made.slice(0, made.indexOf(step))
   const overtaken = calls.filter(
-    (call) =>
-      call.op === 'compensate' && failing && call.order < failing.order && made.indexOf(call.step) < made.indexOf(step),
+    (call) => call.op === 'compensate' && failing && call.order < failing.order && earlier.includes(call.step),
   )
   const isDecided = (name: string) => name === step && decision !== undefined && decision !== 'retry'
   const unbarred = Object.entries(steps)
@@ -97,7 +109,9 @@ function undoProblems({ step, decision }: Case, steps: StepDeclarations, { seen,
     .map((one) => `${one.step} ${one.status}`)
   return [
     ...differ('undone, in this order', undone.join(', '), [order.join(', ')]),
-    ...(overtaken.length > 0 ? [`undone before the undo of ${step} was: ${overtaken.map((one) => one.step).join(', ')}`] : []),
+    ...(overtaken.length > 0
+      ? [`undone before the undo of ${step} was: ${overtaken.map((one) => one.step).join(', ')}`]
+      : []),
     ...(unbarred.length > 0 ? [`a late call would not be refused: ${unbarred.join(', ')}`] : []),
     ...(wrongEnd.length > 0 ? [`compensations that do not say what became of them: ${wrongEnd.join(', ')}`] : []),
   ]
@@ -112,11 +126,17 @@ function logProblems({ step, decision }: Case, { seen, calls }: Rest): string[] 
   const end = log.findIndex(({ service, status }) => service === 'SAGA' && status.startsWith('comp'))
   const problems = [
     ...differ('rows "SAGA started"', rows('SAGA', 'started').length, [1]),
-    ...differ('rows of its end', log.filter((row) => row.service === 'SAGA' && row.status.startsWith('comp')).length, [1]),
-    ...differ('rows "ROLLBACK triggered"', rows('ROLLBACK').length, [isBack ? 1 : 0]),
-    ...log.slice(end + 1).flatMap(({ service, status, message }) =>
-      message.includes('changes nothing') ? [] : [`a row behind its end: ${service} ${status}`],
+    ...differ(
+      'rows of its end',
+      log.filter((row) => row.service === 'SAGA' && row.status.startsWith('comp')).length,
+      [1],
     ),
+    ...differ('rows "ROLLBACK triggered"', rows('ROLLBACK').length, [isBack ? 1 : 0]),
+    ...log
+      .slice(end + 1)
+      .flatMap(({ service, status, message }) =>
+        isLate(message) ? [] : [`a row behind its end: ${service} ${status}`],
+      ),
   ]
   const known = new Set(record.compensations.map((one) => one.step))
   for (const name of new Set(calls.filter((call) => !call.isNested && call.step).map((call) => call.step))) {
@@ -126,14 +146,17 @@ function logProblems({ step, decision }: Case, { seen, calls }: Rest): string[] 
     ] as const) {
       if (op === 'compensate' && !known.has(name)) continue
       const numbers = rows(service).flatMap(({ attempt }) => attempt ?? [])
-      const ended = calls.filter((call) => call.op === op && call.step === name && call.end !== 'killed')
-      if (numbers.length < ended.length) problems.push(`${ended.length} attempts of ${service}, and ${numbers.length} rows of them`)
-      if (numbers.some((n, i) => n !== i + 1)) problems.push(`attempts of ${service} are numbered ${numbers.join(', ')}`)
+      const ended = calls.filter((call) => call.op === op && call.step === name && !call.isInKilledProcess)
+      if (numbers.length < ended.length)
+        problems.push(`${ended.length} attempts of ${service}, and ${numbers.length} rows of them`)
+      if (numbers.some((n, i) => n !== i + 1))
+        problems.push(`attempts of ${service} are numbered ${numbers.join(', ')}`)
     }
   }
   const failed = calls.filter((call) => call.op === 'compensate' && call.step === step && call.made === 'fail').length
   const told = rows(`COMPENSATE_${step}`, 'failed').length
-  if (known.has(step) && told < failed) problems.push(`the undo of ${step} failed ${failed} times, and the log says so ${told} times`)
+  if (known.has(step) && told < failed)
+    problems.push(`the undo of ${step} failed ${failed} times, and the log says so ${told} times`)
   if (decision) {
     const waited = log.filter((row) => row.status === 'stuck' || row.status === 'decision').map((row) => row.status)
     problems.push(...differ('rows of waiting and deciding', waited.join(', '), ['stuck, decision']))
@@ -153,6 +176,11 @@ function isMade(calls: readonly Observed[], sagaId: string, step: string): boole
 /** Its transaction has committed: it said so, before its process may have been killed. */
 function isApplied({ op, verdict }: Observed): boolean {
   return op === 'invoke' && verdict === 'applied'
+}
+
+/** A row of what came too late to change anything. */
+function isLate(message: string): boolean {
+  return message.includes('changes nothing')
 }
 
 function differ<T>(what: string, saw: T, expected: T[]): string[] {

@@ -27,7 +27,8 @@ export async function runMatrix(
 ): Promise<CaseReport[]> {
   const { default: matrix } = (await import(module.href)) as { default: DefinedMatrix }
   for (const participant of matrix.participants) {
-    if (!participant.verify) throw new Error(`Participant ${participant.name} has no verify, so the matrix can't see what it has done`)
+    if (!participant.verify)
+      throw new Error(`Participant ${participant.name} has no verify, so the matrix can't see what it has done`)
   }
   const cases = casesOf(matrix.saga.steps).filter(({ name }) => name.includes(only))
   if (cases.length === 0) throw new Error(`No case of ${matrix.saga.type} has "${only}" in its name`)
@@ -48,5 +49,10 @@ export function assertMatrix(reports: CaseReport[]): void {
 
 /** A report in words. */
 export function told({ name, problems, account }: CaseReport): string {
-  return [`✗ ${name}`, ...problems.map((one) => `    ${one}`), account, `    alone: only: ${JSON.stringify(name)}`].join('\n')
+  return [
+    `✗ ${name}`,
+    ...problems.map((one) => `    ${one}`),
+    account,
+    `    alone: only: ${JSON.stringify(name)}`,
+  ].join('\n')
 }

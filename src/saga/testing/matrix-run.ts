@@ -20,14 +20,13 @@ import type { Asked, Answer } from './worker.js'
 import { WorkerProcess } from './worker-process.js'
 
 /** By lane: the time that a call has, in ms. Where nothing is late on purpose a busy machine must not make it so. */
-const STEP_TIMEOUT_MS = { plain: 20_000, late: 1_500, crash: 30_000 } as const
+const STEP_TIMEOUT_MS = { plain: 20_000, late: 4_000, crash: 30_000 } as const
 type LaneName = keyof typeof STEP_TIMEOUT_MS
 /** Sagas under way at once, in each lane; those whose undo fails for good mostly wait. */
 const AT_ONCE = { plain: 24, late: 32, stuck: 150 }
 /** Sagas whose workers are killed together: as many as a worker runs workflow tasks at once, and some less. */
 const CRASH_BATCH = 30
 const CASE_MS = 150_000
-const CRASH_WAIT_MS = 15_000
 
 /** A run of a matrix: its workers, and all that is needed to ask what they do. */
 export class MatrixRun {
@@ -74,10 +73,19 @@ export class MatrixRun {
     const batches = Array.from({ length: Math.ceil(crashing.length / CRASH_BATCH) }, (_, i) =>
       crashing.slice(i * CRASH_BATCH, (i + 1) * CRASH_BATCH),
     )
+    const crashes = batches.map((batch, i) => this.#crashLane(batch, i))
+    // They are all held at once; a machine that is busy with the others would keep them from it.
+    await Promise.all(crashes.map(({ killed }) => killed))
     const reports = await Promise.all([
-      ...batches.map((batch, i) => this.#crashLane(batch, i)),
-      this.#lane('plain', numbered.filter(({ lane }) => lane === 'plain')),
-      this.#lane('late', numbered.filter(({ lane }) => lane === 'late')),
+      ...crashes.map(({ done }) => done),
+      this.#lane(
+        'plain',
+        numbered.filter(({ lane }) => lane === 'plain'),
+      ),
+      this.#lane(
+        'late',
+        numbered.filter(({ lane }) => lane === 'late'),
+      ),
     ])
     const done = reports.flat().toSorted((a, b) => a.n - b.n)
     for (const one of done) await this.#checkAgain(one)
@@ -93,35 +101,46 @@ export class MatrixRun {
     const run = (one: Numbered) => this.#run(one, worker, never)
     const both = [
       atOnce(AT_ONCE.stuck, cases.filter(isStuck), run),
-      atOnce(AT_ONCE[name], cases.filter((one) => !isStuck(one)), run),
+      atOnce(
+        AT_ONCE[name],
+        cases.filter((one) => !isStuck(one)),
+        run,
+      ),
     ]
     return (await Promise.all(both)).flat()
   }
 
-  /** Sagas that are all held where their worker is to be killed, which then happens once. */
-  async #crashLane(cases: Numbered[], index: number): Promise<Done[]> {
-    const worker = await this.#worker(`crash-${index}`, STEP_TIMEOUT_MS.crash)
-    let toCome = cases.length
-    let held = 0
-    let timer: NodeJS.Timeout | undefined
-    const kill = async () => {
-      clearTimeout(timer)
-      timer = undefined
-      toCome -= held
-      held = 0
-      const { process } = worker
-      await worker.stop()
-      for (const script of this.#scripts.values()) script.killed(process)
-      await worker.restart()
+  /** Sagas that are all held where their worker is to be killed, which then happens, once. */
+  #crashLane(cases: Numbered[], index: number): { killed: Promise<void>; done: Promise<Done[]> } {
+    let resolve = () => {}
+    const killed = new Promise<void>((wasKilled) => (resolve = wasKilled))
+    const run = async () => {
+      const worker = await this.#worker(`crash-${index}`, STEP_TIMEOUT_MS.crash)
+      const coming = new Set(cases)
+      const kill = async () => {
+        const { process } = worker
+        await worker.stop()
+        for (const script of this.#scripts.values()) script.killed(process)
+        await worker.restart()
+        resolve()
+      }
+      const isThere = (one: Numbered) => {
+        if (coming.delete(one) && coming.size === 0) void kill()
+      }
+      const crash = (one: Numbered) => () => {
+        isThere(one)
+        return never()
+      }
+      return Promise.all(
+        cases.map(async (one) => {
+          const done = await this.#run(one, worker, crash(one))
+          // One that has ended without coming so far must not keep the others from it.
+          isThere(one)
+          return done
+        }),
+      )
     }
-    const crash = () => {
-      held += 1
-      // One that does not come so far must not keep the others from it.
-      timer ??= setTimeout(() => void kill(), CRASH_WAIT_MS)
-      if (held === toCome) void kill()
-      return never()
-    }
-    return Promise.all(cases.map((one) => this.#run(one, worker, crash)))
+    return { killed, done: run() }
   }
 
   async #worker(name: string, stepTimeoutMs: number): Promise<WorkerProcess> {

@@ -12,18 +12,14 @@ export interface Expected {
   failedSteps: (string | null)[]
   /** It waits for a person once, on this step. */
   waitsOn: string | undefined
+  /** How Temporal closes the last run. */
+  closings: string[]
   /** Steps whose effect a person has left, or has not made, whatever the saga's status says of the others. */
   byHand: Record<string, 'left' | 'missing'>
 }
 
 /** A call that ends like this has taken effect before anybody asks. */
-const EFFECTIVE: Fault[] = [
-  'no fault',
-  'error after commit',
-  'late commit',
-  'duplicate delivery',
-  'crash after commit',
-]
+const EFFECTIVE: Fault[] = ['no fault', 'error after commit', 'late commit', 'duplicate delivery', 'crash after commit']
 
 export function expectedOf(one: Case, steps: StepDeclarations): Expected {
   const { step, fault, forGood, undo, stop, refused, decision } = one
@@ -31,9 +27,13 @@ export function expectedOf(one: Case, steps: StepDeclarations): Expected {
   const waitsOn = decision === undefined ? undefined : step
   if (!goesBack(one, kind, steps)) {
     const byHand = decision === 'resolve' ? ({ [step]: 'missing' } as const) : {}
-    return { status: 'COMPLETED', errors: [], failedSteps: [null], waitsOn, byHand }
+    // One that is terminated while the engine itself is at work ends as if nothing were.
+    const isTerminated = stop?.by === 'terminate' && [OPENING, COMPLETION].includes(stop.at)
+    const closings = [isTerminated ? 'TERMINATED' : 'COMPLETED']
+    return { status: 'COMPLETED', errors: [], failedSteps: [null], waitsOn, closings, byHand }
   }
-  const own = forGood || fault === 'rejection' ? [{ type: fault === 'rejection' ? 'Rejected' : 'OutcomeUnknown', step }] : []
+  const own =
+    forGood || fault === 'rejection' ? [{ type: fault === 'rejection' ? 'Rejected' : 'OutcomeUnknown', step }] : []
   const other = refused === undefined ? [] : [{ type: 'Rejected', step: refused }]
   const stopped =
     stop && stop.at !== ROLLBACK ? [{ type: stop.by === 'cancel' ? 'Cancelled' : 'Terminated', step: null }] : []
@@ -45,6 +45,7 @@ export function expectedOf(one: Case, steps: StepDeclarations): Expected {
     errors: causes.map(({ type }) => type),
     failedSteps: causes.map((cause) => cause.step),
     waitsOn,
+    closings: ['FAILED', 'CANCELLED'],
     byHand: isLeft ? { [step]: 'left' } : {},
   }
 }

@@ -14,6 +14,8 @@ export interface Observed {
   made: Answer
   /** What the participant's barrier said. */
   verdict?: string
+  /** Its row may have been lost with the process. */
+  isInKilledProcess?: true
   end?: 'answered' | 'killed' | { error: string }
 }
 
@@ -75,7 +77,9 @@ export class Script {
   /** What was under way in a process that was killed has no other end. */
   killed(process: string): void {
     for (const [key, { observed }] of this.#byCall) {
-      if (key.startsWith(`${process} `) && !observed.end) this.#end(observed, 'killed')
+      if (!key.startsWith(`${process} `)) continue
+      observed.isInKilledProcess = true
+      if (!observed.end) this.#end(observed, 'killed')
     }
   }
 
@@ -92,11 +96,7 @@ export class Script {
 
   async #before({ step, op }: Observed, nth: number): Promise<Answer> {
     const { one, hands } = this
-    if (op === 'completeSaga' && one.stop?.at === COMPLETION && !this.#isStopped) {
-      await this.#stop()
-      // As if it had not come so far.
-      return one.stop.by === 'terminate' ? 'fail' : 'go'
-    }
+    if (op === 'completeSaga') await this.#stopAt(COMPLETION)
     if (op === 'invoke' && step === one.refused) return 'refuse'
     if (step !== one.step) return 'go'
     if (op === 'settle' || op === 'compensate') {
@@ -107,19 +107,19 @@ export class Script {
     if (op !== 'invoke' || !this.#isStruck(nth)) return 'go'
     switch (one.fault) {
       case 'error before commit':
-        await this.#stopAt(step)
+        await this.#stopAt(step, nth)
         return 'fail'
       case 'rejection':
-        await this.#stopAt(step)
+        await this.#stopAt(step, nth)
         return 'refuse'
       case 'duplicate delivery':
         return 'twice'
       case 'crash before commit':
-        await this.#stopAt(step)
+        await this.#stopAt(step, nth)
         return hands.crash()
       case 'late commit':
       case 'commit after the end':
-        await this.#stopAt(step)
+        await this.#stopAt(step, nth)
         await (one.fault === 'late commit' && nth === 1 ? hands.failed(step, 1) : hands.ended)
         return 'go'
       default:
@@ -129,7 +129,7 @@ export class Script {
 
   async #beforeUndo(nth: number): Promise<Answer> {
     const { undo } = this.one
-    if (nth === 1) await this.#stopAt(ROLLBACK)
+    await this.#stopAt(ROLLBACK, nth)
     if (undo === 'undo finds nothing' && nth === 1) return 'clear'
     if (undo === 'undo fails twice' && nth === 1) return 'fail'
     return undo === 'undo fails for good' && !this.isHealed ? 'fail' : 'go'
@@ -141,7 +141,7 @@ export class Script {
     if (op === 'compensate' && step === one.step) return one.undo === 'undo fails twice' && nth === 2 ? 'fail' : 'go'
     if (op !== 'invoke') return 'go'
     const isStruck = step === one.step && this.#isStruck(nth)
-    await this.#stopAt(step)
+    await this.#stopAt(step, nth)
     if (isStruck && one.fault === 'crash after commit') return hands.crash()
     return isStruck && one.fault === 'error after commit' ? 'fail' : 'go'
   }
@@ -150,11 +150,9 @@ export class Script {
     return nth === 1 || this.one.forGood
   }
 
-  async #stopAt(place: string): Promise<void> {
-    if (this.one.stop?.at === place && !this.#isStopped) await this.#stop()
-  }
-
-  async #stop(): Promise<void> {
+  async #stopAt(place: string, nth = 1): Promise<void> {
+    const { stop } = this.one
+    if (stop?.at !== place || this.#isStopped || nth < (stop.atCall ?? 1)) return
     this.#isStopped = true
     await this.hands.stop()
   }

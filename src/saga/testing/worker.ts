@@ -105,9 +105,21 @@ async function several<T>(go: () => Promise<T>): Promise<T> {
 function withFaults(plain: BarredParticipant): BarredParticipant {
   return {
     ...plain,
-    invoke: (call) => around('invoke', call, () => plain.invoke(call), ({ verdict }) => verdict),
+    invoke: (call) =>
+      around(
+        'invoke',
+        call,
+        () => plain.invoke(call),
+        ({ verdict }) => verdict,
+      ),
     compensate: (call) => around('compensate', call, () => plain.compensate(call), String),
-    settle: (call) => around('settle', call, () => plain.settle(call), ({ verdict }) => verdict),
+    settle: (call) =>
+      around(
+        'settle',
+        call,
+        () => plain.settle(call),
+        ({ verdict }) => verdict,
+      ),
   }
 }
 
