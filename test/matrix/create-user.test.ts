@@ -3,13 +3,13 @@ import { runMatrix, told } from '../../src/saga/testing/index.js'
 import { readShared } from '../helpers/shared.js'
 import { makeDatabase, makeNamespace } from '../helpers/system.js'
 
-// Runs when the file is read, so that each case is a test of its own. MATRIX="…" runs those with this text in their name.
+// Runs when the file is read, so that each case is a test of its own. MATRIX="…" runs those whose name it matches.
 const namespace = 'matrix-create-user'
 await makeNamespace(namespace)
 const reports = await runMatrix(
   new URL('./create-user.js', import.meta.url),
   { databaseUrl: await makeDatabase(namespace), temporalAddress: readShared().temporal, namespace },
-  { only: process.env['MATRIX'] },
+  { only: new RegExp(process.env['MATRIX'] ?? '') },
 )
 
 test.each(reports.map((report) => [report.name, report] as const))('%s', (_name, report) => {

@@ -17,21 +17,23 @@ export function defineMatrix(matrix: Matrix): DefinedMatrix {
 /**
  * Runs a saga through every case of its matrix (see casesOf), on real workers that are really killed, and checks each as it
  * ends, and all of them once more when the last one has: no effect may come late, and every history must replay. `only`: the
- * cases whose names contain this text. Returns a report a case, in the order of the cases; throws only where the matrix
+ * cases whose names have this in them. Returns a report a case, in the order of the cases; throws only where the matrix
  * itself can't run.
  */
 export async function runMatrix(
   module: URL,
   place: MatrixPlace,
-  { only = '' }: { only?: string | undefined } = {},
+  { only = '' }: { only?: string | RegExp | undefined } = {},
 ): Promise<CaseReport[]> {
   const { default: matrix } = (await import(module.href)) as { default: DefinedMatrix }
   for (const participant of matrix.participants) {
     if (!participant.verify)
       throw new Error(`Participant ${participant.name} has no verify, so the matrix can't see what it has done`)
   }
-  const cases = casesOf(matrix.saga.steps).filter(({ name }) => name.includes(only))
-  if (cases.length === 0) throw new Error(`No case of ${matrix.saga.type} has "${only}" in its name`)
+  const cases = casesOf(matrix.saga.steps).filter(({ name }) =>
+    typeof only === 'string' ? name.includes(only) : only.test(name),
+  )
+  if (cases.length === 0) throw new Error(`No case of ${matrix.saga.type} is named like ${only}`)
   const run = await MatrixRun.start(module, matrix, place)
   try {
     return await run.all(cases)

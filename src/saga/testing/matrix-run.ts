@@ -22,8 +22,8 @@ import { WorkerProcess } from './worker-process.js'
 /** By lane: the time that a call has, in ms. Where nothing is late on purpose a busy machine must not make it so. */
 const STEP_TIMEOUT_MS = { plain: 20_000, late: 4_000, crash: 30_000 } as const
 type LaneName = keyof typeof STEP_TIMEOUT_MS
-/** Sagas under way at once, in each lane; those whose undo fails for good mostly wait. */
-const AT_ONCE = { plain: 24, late: 32, stuck: 150 }
+/** Sagas under way at once, but for those that only wait for long. */
+const AT_ONCE = { plain: 16, late: 24 }
 /** Sagas whose workers are killed together: as many as a worker runs workflow tasks at once, and some less. */
 const CRASH_BATCH = 30
 const CASE_MS = 150_000
@@ -54,7 +54,7 @@ export class MatrixRun {
     const codePath = await bundle(matrix, folder)
     const connection = await Connection.connect({ address: place.temporalAddress })
     const client = new Client({ connection, namespace: place.namespace })
-    const pool = makePool(place.databaseUrl, { max: 10, name: 'saga-matrix' })
+    const pool = makePool(place.databaseUrl, { max: 20, name: 'saga-matrix' })
     const watch = await Watch.start(place.databaseUrl, pool)
     return new MatrixRun(module, matrix, place, connection, client, pool, watch, folder, codePath)
   }
@@ -73,11 +73,16 @@ export class MatrixRun {
     const batches = Array.from({ length: Math.ceil(crashing.length / CRASH_BATCH) }, (_, i) =>
       crashing.slice(i * CRASH_BATCH, (i + 1) * CRASH_BATCH),
     )
-    const crashes = batches.map((batch, i) => this.#crashLane(batch, i))
-    // They are all held at once; a machine that is busy with the others would keep them from it.
-    await Promise.all(crashes.map(({ killed }) => killed))
+    // One batch after the other, and the other lanes behind them: all are held at once, and a busy machine must not keep
+    // them from coming so far.
+    const crashes: Promise<Done[]>[] = []
+    for (const [i, batch] of batches.entries()) {
+      const { killed, done } = this.#crashLane(batch, i)
+      crashes.push(done)
+      await Promise.race([killed, done])
+    }
     const reports = await Promise.all([
-      ...crashes.map(({ done }) => done),
+      ...crashes,
       this.#lane(
         'plain',
         numbered.filter(({ lane }) => lane === 'plain'),
@@ -97,17 +102,19 @@ export class MatrixRun {
   async #lane(name: 'plain' | 'late', cases: Numbered[]): Promise<Done[]> {
     if (cases.length === 0) return []
     const worker = await this.#worker(name, STEP_TIMEOUT_MS[name])
+    // Those that wait long come first, and once they do they make room for others.
     const isStuck = ({ one }: Numbered) => one.undo === 'undo fails for good'
-    const run = (one: Numbered) => this.#run(one, worker, never)
-    const both = [
-      atOnce(AT_ONCE.stuck, cases.filter(isStuck), run),
-      atOnce(
-        AT_ONCE[name],
-        cases.filter((one) => !isStuck(one)),
-        run,
-      ),
-    ]
-    return (await Promise.all(both)).flat()
+    const queue = cases.toSorted((a, b) => Number(isStuck(b)) - Number(isStuck(a)))
+    const running: Promise<Done>[] = []
+    const slot = async () => {
+      for (let next = queue.shift(); next; next = queue.shift()) {
+        const { done, undoFails } = this.#run(next, worker, never)
+        running.push(done)
+        await Promise.race([done, undoFails])
+      }
+    }
+    await Promise.all(Array.from({ length: AT_ONCE[name] }, slot))
+    return Promise.all(running)
   }
 
   /** Sagas that are all held where their worker is to be killed, which then happens, once. */
@@ -133,7 +140,7 @@ export class MatrixRun {
       }
       return Promise.all(
         cases.map(async (one) => {
-          const done = await this.#run(one, worker, crash(one))
+          const done = await this.#run(one, worker, crash(one)).done
           // One that has ended without coming so far must not keep the others from it.
           isThere(one)
           return done
@@ -160,11 +167,14 @@ export class MatrixRun {
   }
 
   /** One saga, from its start until nothing of it is under way any more. */
-  async #run({ one, n }: Numbered, worker: WorkerProcess, crash: () => Promise<never>): Promise<Done> {
+  #run(
+    { one, n }: Numbered,
+    worker: WorkerProcess,
+    crash: () => Promise<never>,
+  ): { done: Promise<Done>; undoFails: Promise<void> } {
     const sagaId = `matrix-${n}-${randomUUID().slice(0, 8)}`
-    const { type, steps } = this.matrix.saga
+    const { steps } = this.matrix.saga
     const expected = expectedOf(one, steps)
-    const waits: string[][] = []
     let end = () => {}
     const ended = new Promise<void>((resolve) => (end = resolve))
     const script = new Script(one, sagaId, {
@@ -178,59 +188,51 @@ export class MatrixRun {
       },
     })
     this.#scripts.set(sagaId, script)
-    const handle = this.client.workflow.getHandle(sagaId)
-    const problems: string[] = []
-    let rest: Rest | undefined
-    try {
-      await this.client.workflow.start(type, {
-        workflowId: sagaId,
-        taskQueue: worker.taskQueue,
-        args: [this.matrix.input(n)],
-      })
-      const isAtRest = (seen: Seen) => isOver(seen) || seen.record.status === 'NEEDS_ATTENTION'
-      let seen = await this.watch.until(sagaId, 'it ends', isAtRest, CASE_MS)
-      if (!isOver(seen)) {
-        waits.push(stuckSteps(seen))
-        if (one.decision) {
-          await this.#decide(one, sagaId, script)
-          seen = await this.watch.until(sagaId, 'it ends behind the decision', isAtRest, CASE_MS)
-        }
-        if (!isOver(seen)) throw new Error(`it waits for a person on ${stuckSteps(seen).join(', ')}`)
+    const run = async (): Promise<Done> => {
+      let problems: string[]
+      try {
+        const rest = await this.#untilRest({ one, n, sagaId, taskQueue: worker.taskQueue, script, end })
+        problems = problemsOf(one, steps, expected, rest)
+      } catch (error) {
+        problems = [(error as Error).message]
+      } finally {
+        end()
       }
-      end()
-      await withTime(script.settled(), 'its last call has ended')
-      await withTime(
-        handle.result().catch(() => undefined),
-        'its run has closed',
-      )
-      const { status } = await handle.describe()
-      rest = {
-        seen: (await this.watch.see(sagaId)) ?? seen,
-        calls: script.calls,
-        effects: await this.#effects(sagaId),
-        waits,
-        barred: await this.#barred(sagaId),
-        closing: status.name,
-      }
-      problems.push(...problemsOf(one, steps, expected, rest))
-    } catch (error) {
-      problems.push((error as Error).message)
-    } finally {
-      end()
+      const account = accountOf(expected, script.calls, await this.watch.see(sagaId))
+      return { one, n, sagaId, expected, calls: script.calls, problems, account }
     }
-    const log = ((await this.watch.see(sagaId))?.log ?? []).map(
-      ({ service, status, attempt, message }) => `      ${service} ${status} ${attempt ?? ''}  ${message}`,
-    )
-    const calls = script.calls
-      .filter(({ step }) => step)
-      .map(({ op, step, made, end: how, verdict }) => `${op} ${step} ${made} ${verdict ?? JSON.stringify(how)}`)
-    const account = [
-      `    expected: ${JSON.stringify(expected)}`,
-      `    calls: ${calls.join(' | ')}`,
-      `    log of ${sagaId}:`,
-      ...log,
-    ].join('\n')
-    return { one, n, sagaId, expected, calls: script.calls, problems, account }
+    return { done: run(), undoFails: script.undoFails }
+  }
+
+  /** Starts a saga and brings it to its end, decides where that is the case's; all that there is to know of it then. */
+  async #untilRest({ one, n, sagaId, taskQueue, script, end }: Started): Promise<Rest> {
+    const handle = this.client.workflow.getHandle(sagaId)
+    const waits: string[][] = []
+    const { type } = this.matrix.saga
+    await this.client.workflow.start(type, { workflowId: sagaId, taskQueue, args: [this.matrix.input(n)] })
+    const isAtRest = (seen: Seen) => isOver(seen) || seen.record.status === 'NEEDS_ATTENTION'
+    let seen = await this.watch.until(sagaId, 'it ends', isAtRest, CASE_MS)
+    if (!isOver(seen)) {
+      waits.push(stuckSteps(seen))
+      if (one.decision) {
+        await this.#decide(one, sagaId, script)
+        seen = await this.watch.until(sagaId, 'it ends behind the decision', isAtRest, CASE_MS)
+      }
+      if (!isOver(seen)) throw new Error(`it waits for a person on ${stuckSteps(seen).join(', ')}`)
+    }
+    end()
+    await withTime(script.settled(), 'its last call has ended')
+    const closed = handle.result().catch(() => undefined)
+    await withTime(closed, 'its run has closed')
+    const { status } = await handle.describe()
+    return {
+      seen: (await this.watch.see(sagaId)) ?? seen,
+      calls: script.calls,
+      effects: await this.#effects(sagaId),
+      waits,
+      barred: await this.#barred(sagaId),
+      closing: status.name,
+    }
   }
 
   /** Cancels or terminates, and comes back when that has been taken. */
@@ -285,7 +287,9 @@ export class MatrixRun {
 
   /** Once every call of every saga is over: nothing has come late. */
   async #checkAgain({ sagaId, expected, calls, problems }: Done): Promise<void> {
-    const late = effectProblems(expected, { calls, effects: await this.#effects(sagaId) })
+    const [status, effects] = [(await this.watch.see(sagaId))?.record.status, await this.#effects(sagaId)]
+    const ended = expected.find((one) => one.status === status) ?? expected[0]
+    const late = ended ? effectProblems(ended, { calls, effects }) : []
     problems.push(...late.filter((one) => !problems.includes(one)).map((one) => `later: ${one}`))
   }
 
@@ -317,8 +321,16 @@ interface Numbered {
 }
 
 interface Done extends Numbered, Pick<CaseReport, 'sagaId' | 'problems' | 'account'> {
-  expected: Expected
+  expected: Expected[]
   calls: Observed[]
+}
+
+interface Started extends Numbered {
+  sagaId: string
+  taskQueue: string
+  script: Script
+  /** Lets go what waits for its end. */
+  end: () => void
 }
 
 function laneOf({ fault }: Case): LaneName {
@@ -339,15 +351,24 @@ function stuckSteps({ record: { fate, steps, compensations } }: Seen): string[] 
   return (fate === 'open' ? steps : compensations).filter(({ status }) => status === 'stuck').map(({ step }) => step)
 }
 
-/** Runs `work` on all of them, so many at once; the results in their order. */
-async function atOnce<T, R>(most: number, list: T[], work: (one: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = []
-  const rest = [...list.entries()]
-  const lane = async () => {
-    for (let next = rest.shift(); next; next = rest.shift()) results[next[0]] = await work(next[1])
-  }
-  await Promise.all(Array.from({ length: most }, lane))
-  return results
+/** What tells a stranger how it came to this. */
+function accountOf(expected: Expected[], calls: readonly Observed[], seen: Seen | undefined): string {
+  const made = calls
+    .filter(({ step }) => step)
+    .map(({ op, step, made: answer, verdict, end }) => {
+      const how = verdict ?? (typeof end === 'object' ? end.error : end) ?? 'under way'
+      return `      ${op} ${step}${answer === 'go' ? '' : ` (${answer})`}: ${how}`
+    })
+  const log = (seen?.log ?? []).map(
+    ({ service, status, attempt, message }) => `      ${[service, status, attempt].join(' ').trim()}: ${message}`,
+  )
+  return [
+    `    expected: ${expected.map((one) => JSON.stringify(one)).join(' or ')}`,
+    '    calls:',
+    ...made,
+    '    log:',
+    ...log,
+  ].join('\n')
 }
 
 async function withTime<T>(work: Promise<T>, what: string): Promise<T> {

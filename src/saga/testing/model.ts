@@ -21,16 +21,22 @@ export interface Expected {
 /** A call that ends like this has taken effect before anybody asks. */
 const EFFECTIVE: Fault[] = ['no fault', 'error after commit', 'late commit', 'duplicate delivery', 'crash after commit']
 
-export function expectedOf(one: Case, steps: StepDeclarations): Expected {
+/** What may become of the saga; more than one thing only where it depends on what is heard first. */
+export function expectedOf(one: Case, steps: StepDeclarations): Expected[] {
+  const { stop } = one
+  const expected = expectedEnd(one, steps)
+  // A run that is terminated while it holds a workflow task goes on until that task ends, and often that is its own end.
+  if (stop?.by !== 'terminate' || ![OPENING, COMPLETION].includes(stop.at)) return [expected]
+  return [{ ...expected, closings: ['TERMINATED'] }, expectedEnd({ ...one, undo: 'undo works' }, steps)]
+}
+
+function expectedEnd(one: Case, steps: StepDeclarations): Expected {
   const { step, fault, forGood, undo, stop, refused, decision } = one
   const kind = steps[step]?.kind ?? 'compensatable'
   const waitsOn = decision === undefined ? undefined : step
   if (!goesBack(one, kind, steps)) {
     const byHand = decision === 'resolve' ? ({ [step]: 'missing' } as const) : {}
-    // One that is terminated while the engine itself is at work ends as if nothing were.
-    const isTerminated = stop?.by === 'terminate' && [OPENING, COMPLETION].includes(stop.at)
-    const closings = [isTerminated ? 'TERMINATED' : 'COMPLETED']
-    return { status: 'COMPLETED', errors: [], failedSteps: [null], waitsOn, closings, byHand }
+    return { status: 'COMPLETED', errors: [], failedSteps: [null], waitsOn, closings: ['COMPLETED'], byHand }
   }
   const own =
     forGood || fault === 'rejection' ? [{ type: fault === 'rejection' ? 'Rejected' : 'OutcomeUnknown', step }] : []

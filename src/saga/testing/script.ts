@@ -39,12 +39,18 @@ export class Script {
   readonly #byCall = new Map<string, { observed: Observed; nth: number }>()
   readonly #lateCommit = makeSignal()
   readonly #allEnded = makeSignal()
+  readonly #undoFails = makeSignal()
 
   constructor(
     private readonly one: Case,
     private readonly sagaId: string,
     private readonly hands: Hands,
   ) {}
+
+  /** Resolves when its undo has failed for the first time: it only waits for long now. */
+  get undoFails(): Promise<void> {
+    return this.#undoFails.promise
+  }
 
   /** `process` tells calls of different processes apart. */
   async answer(asked: Asked, process: string): Promise<Answer> {
@@ -94,9 +100,9 @@ export class Script {
     this.#allEnded.resolve()
   }
 
-  async #before({ step, op }: Observed, nth: number): Promise<Answer> {
+  async #before({ step, op, isNested }: Observed, nth: number): Promise<Answer> {
     const { one, hands } = this
-    if (op === 'completeSaga') await this.#stopAt(COMPLETION)
+    if (op === 'completeSaga' && !isNested) await this.#stopAt(COMPLETION)
     if (op === 'invoke' && step === one.refused) return 'refuse'
     if (step !== one.step) return 'go'
     if (op === 'settle' || op === 'compensate') {
@@ -132,7 +138,9 @@ export class Script {
     await this.#stopAt(ROLLBACK, nth)
     if (undo === 'undo finds nothing' && nth === 1) return 'clear'
     if (undo === 'undo fails twice' && nth === 1) return 'fail'
-    return undo === 'undo fails for good' && !this.isHealed ? 'fail' : 'go'
+    if (undo !== 'undo fails for good' || this.isHealed) return 'go'
+    this.#undoFails.resolve()
+    return 'fail'
   }
 
   async #after({ step, op, isNested }: Observed, nth: number): Promise<Answer> {

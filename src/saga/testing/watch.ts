@@ -2,13 +2,16 @@ import { Client } from 'pg'
 import { followLog, type LogRow } from '../node/saga-log.js'
 import { isEnded, recordColumns, type SagaRecord } from '../node/saga-record.js'
 import { CHANGES } from '../node/saga-store.js'
-import type { Pool } from '../node/db.js'
+import { whileAway, type Pool } from '../node/db.js'
 
 /** A saga as it stands: its row and its log, oldest first. */
 export interface Seen {
   record: SagaRecord
   log: LogRow[]
 }
+
+/** On a busy machine a connection may take its time. */
+const WAIT_MS = 60_000
 
 /** Waits for what becomes of sagas, by the notifications of their changes. */
 export class Watch {
@@ -34,9 +37,12 @@ export class Watch {
 
   /** The saga now; undefined where it has no row. */
   async see(sagaId: string): Promise<Seen | undefined> {
-    const { rows } = await this.pool.query<SagaRecord>(`SELECT ${recordColumns} FROM saga WHERE saga_id = $1`, [sagaId])
-    const log = await followLog(this.pool, { sagaId, afterId: 0 })
-    return rows[0] && { record: rows[0], log }
+    return whileAway(WAIT_MS, async () => {
+      const query = `SELECT ${recordColumns} FROM saga WHERE saga_id = $1`
+      const { rows } = await this.pool.query<SagaRecord>(query, [sagaId])
+      const log = await followLog(this.pool, { sagaId, afterId: 0 })
+      return rows[0] && { record: rows[0], log }
+    })
   }
 
   /** Resolves with the saga as soon as `is` holds of it; rejects, with `what` was waited for, where it does not in time. */

@@ -132,7 +132,11 @@ const participants = (matrix.participants as unknown as AnyService[]).map((one) 
 /** The engine's own activities at which a saga can be held. */
 const HELD = new Set(['openSaga', 'completeSaga'])
 
-Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] })
+Runtime.install({
+  logger: new DefaultLogger('ERROR'),
+  shutdownSignals: [],
+  telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } },
+})
 const connection = await NativeConnection.connect({ address: order.temporalAddress })
 await startSagaWorker({
   ...order,
