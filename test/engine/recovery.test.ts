@@ -401,6 +401,17 @@ test.concurrent.each<[title: string, at: string, failures: FailuresInput]>([
   expect(await latestRun(sagaId)).toEqual({ type: 'tripSaga', status: 'COMPLETED' })
 })
 
+test.concurrent('a cancel that the pivot was too fast for does not hold up the run that goes on behind it', async () => {
+  const failures = { charge: { mode: 'first', n: 1, kind: 'hang', when: 'after' } } as const
+  const sagaId = await engine.start('tripSaga', { to: 'Zürich' }, { failures })
+  await until('the pivot is applied', async () => (await engine.effects(sagaId)).includes('charge'))
+  expect((await sagas.post(`/saga/${sagaId}/cancel`, { reason: 'changed my mind' })).status).toBe(202)
+  await terminate(sagaId)
+  await recovered(sagaId)
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPLETED', by: 'charge', ticket: 'ticket' })
+  expect(await engine.effects(sagaId)).toEqual(trip)
+})
+
 test.concurrent('a saga terminated while it waits for a person behind its pivot is tried again', async () => {
   const sagaId = randomUUID()
   locked.add(`${sagaId} ticket invoke`)

@@ -104,7 +104,7 @@ export type Times = Pick<RunSettings, 'stepTimeoutMs' | 'deadlineMs'>
 /** What an attempt needs to know before it makes its call. */
 export interface AttemptStart {
   fate: SagaRecord['fate']
-  /** Somebody wants the saga cancelled. */
+  /** Somebody wants the saga cancelled, and was not too late. */
   isCancelled: boolean
   /** Attempts of this step and operation that have ended since the last decision or recovery. */
   ended: number
@@ -358,7 +358,7 @@ export class SagaStore {
     const own: Failures | null = row.failures
     return {
       fate: row.fate,
-      isCancelled: row.cancel !== null,
+      isCancelled: row.cancel !== null && !isPastPivot(row),
       ended: endedAttempts(row, { step, op }),
       injection: {
         scope: own ? `saga ${sagaId}` : `all ${row.generation}`,
