@@ -300,7 +300,14 @@ export class MatrixRun {
     async function* histories() {
       for await (const { workflowId, runId } of client.workflow.list({ query: 'WorkflowId STARTS_WITH "matrix-"' })) {
         if (!bySaga.has(rootOf(workflowId)) || workflowId.endsWith('-sweep-v1')) continue
-        yield { workflowId, history: await client.workflow.getHandle(workflowId, runId).fetchHistory() }
+        const history = await client.workflow.getHandle(workflowId, runId).fetchHistory()
+        const failed = (history.events ?? []).flatMap(({ workflowTaskFailedEventAttributes: task }) =>
+          task && CODE_FAILED.has(task.cause ?? 0) ? [task.failure?.message] : [],
+        )
+        if (failed.length > 0) {
+          bySaga.get(rootOf(workflowId))?.problems.push(`workflow tasks have failed: ${failed.join('; ')}`)
+        }
+        yield { workflowId, history }
       }
     }
     const { payloadCodecs } = this.matrix.workflows.dataConverter ?? {}
@@ -337,6 +344,9 @@ function laneOf({ fault }: Case): LaneName {
   if (fault.startsWith('crash')) return 'crash'
   return fault.startsWith('late') || fault === 'commit after the end' ? 'late' : 'plain'
 }
+
+/** WORKFLOW_WORKER_UNHANDLED_FAILURE and NON_DETERMINISTIC_ERROR; others come of a process that was killed. */
+const CODE_FAILED = new Set([14, 24])
 
 /** A nested saga's id begins with that of the saga that it is in. */
 function rootOf(sagaId: string): string {
