@@ -1,6 +1,12 @@
 import type { Client } from '@temporalio/client'
 import type { DataConverter } from '@temporalio/common'
-import { DefaultLogger, Worker, type NativeConnection, type WorkerInterceptors, type WorkflowBundleOption } from '@temporalio/worker'
+import {
+  DefaultLogger,
+  Worker,
+  type NativeConnection,
+  type WorkerInterceptors,
+  type WorkflowBundleOption,
+} from '@temporalio/worker'
 import type { Logger } from 'pino'
 import type { AnyForwardParticipant } from '../types.js'
 import { makeSagaActivities } from './activities.js'

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
-import { bundleWorkflowCode, DefaultLogger, Worker, type ReplayWorkerOptions } from '@temporalio/worker'
+import { DefaultLogger, Worker, type ReplayWorkerOptions } from '@temporalio/worker'
 import type { AnyService } from '../node/barrier.js'
+import { bundleSagas } from '../node/bundle.js'
 import { makePool, withTransaction, type Pool } from '../node/db.js'
 import type { SagaRecord } from '../node/saga-record.js'
 import { SagaStore } from '../node/saga-store.js'
@@ -310,7 +311,7 @@ export class MatrixRun {
         yield { workflowId, history }
       }
     }
-    const { payloadCodecs } = this.matrix.workflows.dataConverter ?? {}
+    const { payloadCodecs } = this.matrix.dataConverter ?? {}
     const options: ReplayWorkerOptions = {
       workflowBundle: { codePath: this.codePath },
       // A converter is part of the bundle.
@@ -394,13 +395,12 @@ async function withTime<T>(work: Promise<T>, what: string): Promise<T> {
 }
 
 /** The workflow code in one file, for all workers. */
-async function bundle({ workflows }: DefinedMatrix, folder: string): Promise<string> {
+async function bundle({ workflows, dataConverter }: DefinedMatrix, folder: string): Promise<string> {
   if ('codePath' in workflows) return workflows.codePath
-  const { workflowsPath, dataConverter } = workflows
   const codePath = join(folder, 'workflows.js')
   const payloadConverterPath = dataConverter?.payloadConverterPath
-  const { code } = await bundleWorkflowCode({
-    workflowsPath,
+  const { code } = await bundleSagas({
+    ...workflows,
     logger: new DefaultLogger('ERROR'),
     ...(payloadConverterPath && { payloadConverterPath }),
   })

@@ -1,4 +1,4 @@
-import type { WorkerOptions } from '@temporalio/worker'
+import type { DataConverter } from '@temporalio/common'
 import type { SagaType } from '../node/saga-type.js'
 import type { AnyForwardParticipant, Json, StepDeclarations } from '../types.js'
 
@@ -7,7 +7,8 @@ export interface Matrix {
   /** The saga, as defineSaga has made it. */
   saga: { readonly type: string; readonly steps: StepDeclarations }
   /** The module that exports the saga with `recoverSaga` and `sagaSweep`, as a path, or bundled already. */
-  workflows: Pick<WorkerOptions, 'dataConverter'> & ({ workflowsPath: string } | { codePath: string })
+  workflows: { workflowsPath: string } | { codePath: string }
+  dataConverter?: DataConverter
   /** The participants of the saga's steps, and of its nested sagas'. Each needs a `verify` that names every effect it finds. */
   participants: readonly AnyForwardParticipant[]
   /** The Node halves of the saga and its nested ones. */

@@ -142,21 +142,19 @@ await startSagaWorker({
   ...order,
   connection,
   client: new Client({ connection, namespace: order.namespace }),
-  workflows: {
-    ...(matrix.workflows.dataConverter && { dataConverter: matrix.workflows.dataConverter }),
-    workflowBundle: { codePath: order.codePath },
-    interceptors: {
-      activity: [
-        ({ info: { activityType: op, workflowExecution } }) => ({
-          inbound: {
-            execute: (input, next) =>
-              HELD.has(op)
-                ? around(op, { sagaId: workflowExecution?.workflowId ?? '', step: '' }, () => next(input), String)
-                : next(input),
-          },
-        }),
-      ],
-    },
+  workflows: { workflowBundle: { codePath: order.codePath } },
+  ...(matrix.dataConverter && { dataConverter: matrix.dataConverter }),
+  interceptors: {
+    activity: [
+      ({ info: { activityType: op, workflowExecution } }) => ({
+        inbound: {
+          execute: (input, next) =>
+            HELD.has(op)
+              ? around(op, { sagaId: workflowExecution?.workflowId ?? '', step: '' }, () => next(input), String)
+              : next(input),
+        },
+      }),
+    ],
   },
   participants,
   sagas: matrix.sagas,
