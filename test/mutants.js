@@ -5,10 +5,11 @@ import { join, resolve } from 'node:path'
 
 /**
  * Whether the tests would notice: each mutant breaks one rule of the engine in a copy of this project, and the tests named
- * with it must turn red.
+ * with it must turn red; so must the cases named with it of the matrix that the kit for users' own sagas generates.
  *
- *   npm run mutants                  all of them, a minute each
- *   npm run mutants -- barrier       those whose name has "barrier" in it
+ *   npm run mutants                          all of them, two minutes each
+ *   npm run mutants -- barrier               those whose name has "barrier" in it
+ *   npm run mutants -- barrier matrix        the same, in the matrix alone (or: tests)
  *
  * Ends with 1 where a mutant lives, or where the text that it changes is no longer there.
  */
@@ -16,6 +17,7 @@ const mutants = [
   {
     name: 'undo registered after the action',
     test: ['test/engine/kinds.test.ts', 'steps side by side are undone'],
+    matrix: ['test/matrix/order.test.ts', 'stock: error before commit; undo works; cancel at wrapping'],
     changes: [
       ['src/saga/workflow/way-forward.ts', '      this.stack.register(step)\n', ''],
       [
@@ -28,6 +30,7 @@ const mutants = [
   {
     name: 'rollback over the stack alone',
     test: ['test/workflows/crashes.test.ts', 'cancelled while its worker is down'],
+    matrix: ['test/matrix/create-user.test.ts', '^A: crash after commit; undo works; cancel at A$'],
     changes: [
       [
         'src/saga/node/projection.ts',
@@ -40,11 +43,13 @@ const mutants = [
   {
     name: 'barrier off',
     test: ['test/workflows/create-user.test.ts', 'TC-07|kept result'],
+    matrix: ['test/matrix/create-user.test.ts', '^[AB]: duplicate delivery'],
     changes: [['src/saga/node/barrier.ts', '  if (rowCount === 0) return kept(tx, call)\n', '']],
   },
   {
     name: 'compensation errors swallowed',
     test: ['test/workflows/create-user.test.ts', 'an undo that fails'],
+    matrix: ['test/matrix/create-user.test.ts', '^A: error after commit, each time; undo fails twice$'],
     changes: [
       [
         'src/saga/node/activities.ts',
@@ -56,6 +61,7 @@ const mutants = [
   {
     name: 'cancellable undo',
     test: ['test/http/cancel.test.ts', 'a cancel by the temporal CLI undoes the saga'],
+    matrix: ['test/matrix/create-user.test.ts', '^A: .*undo works; cancel of the run at the rollback'],
     changes: [
       [
         'src/saga/workflow/roll-back.ts',
@@ -72,6 +78,7 @@ const mutants = [
   {
     name: 'claim without compare-and-set',
     test: ['test/http/cancel.test.ts', 'of 40 sagas'],
+    matrix: ['test/matrix/create-user.test.ts', '^A: error before commit; undo works; cancel at the completion'],
     changes: [
       [
         'src/saga/node/saga-store.ts',
@@ -88,6 +95,7 @@ const mutants = [
   {
     name: 'recovery under a new id',
     test: ['test/engine/recovery.test.ts', 'is taken up as often as it is terminated'],
+    matrix: ['test/matrix/create-user.test.ts', 'terminate at B'],
     changes: [
       [
         'src/saga/node/saga-starter.ts',
@@ -111,8 +119,9 @@ function mutate(folder, changes) {
   }
 }
 
-/** The tests that turned red in a copy of the project with these changes. */
-function redTests({ changes, test: [path, pattern] }) {
+/** The tests, or the cases of the matrix, that turned red in a copy of the project with these changes. */
+function redTests({ changes, ...suites }, suite) {
+  const [path, pattern] = suites[suite]
   const folder = mkdtempSync(join(tmpdir(), 'saga-mutant-'))
   try {
     const tracked = execFileSync('git', ['ls-files', '-z'], { encoding: 'utf8' }).split('\0').filter(Boolean)
@@ -120,9 +129,11 @@ function redTests({ changes, test: [path, pattern] }) {
     symlinkSync(resolve('node_modules'), join(folder, 'node_modules'))
     mutate(folder, changes)
     const report = join(folder, 'report.json')
-    const args = ['test', '--', path, ...(pattern ? ['-t', pattern] : []), '--json', `--outputFile=${report}`]
+    const titles = suite === 'test' && pattern ? ['-t', pattern] : []
+    const args = ['test', '--', path, ...titles, '--json', `--outputFile=${report}`]
+    const env = { ...process.env, ...(suite === 'matrix' && { MATRIX: pattern }) }
     // SIGTERM lets the run stop what it has started.
-    const { stdout, stderr } = spawnSync('npm', args, { cwd: folder, encoding: 'utf8', timeout: 300_000 })
+    const { stdout, stderr } = spawnSync('npm', args, { cwd: folder, env, encoding: 'utf8', timeout: 600_000 })
     if (!existsSync(report)) throw new Error(`The tests did not run:\n${stdout.slice(-2_000)}${stderr.slice(-2_000)}`)
     const { testResults } = JSON.parse(readFileSync(report, 'utf8'))
     return testResults.flatMap(({ assertionResults }) =>
@@ -133,13 +144,18 @@ function redTests({ changes, test: [path, pattern] }) {
   }
 }
 
-const wanted = mutants.filter(({ name }) => process.argv.slice(2).every((word) => name.includes(word)))
+const wanted = mutants
+  .flatMap((mutant) => [
+    { mutant, suite: 'test', title: `${mutant.name}, by the tests` },
+    { mutant, suite: 'matrix', title: `${mutant.name}, by the matrix` },
+  ])
+  .filter(({ title }) => process.argv.slice(2).every((word) => title.includes(word)))
 let living = 0
-for (const mutant of wanted) {
-  const red = redTests(mutant)
+for (const { mutant, suite, title } of wanted) {
+  const red = redTests(mutant, suite)
   if (red.length === 0) living += 1
-  console.log(`${red.length > 0 ? 'killed' : 'LIVES '}  ${mutant.name}`)
-  for (const title of red) console.log(`          ${title}`)
+  console.log(`${red.length > 0 ? 'killed' : 'LIVES '}  ${title}`)
+  for (const name of red) console.log(`          ${name}`)
 }
-console.log(`${wanted.length - living} of ${wanted.length} mutants killed`)
+console.log(`${wanted.length - living} of ${wanted.length} killed`)
 process.exitCode = living === 0 && wanted.length > 0 ? 0 : 1
