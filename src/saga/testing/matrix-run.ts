@@ -365,7 +365,7 @@ function stuckSteps({ record: { fate, steps, compensations } }: Seen): string[] 
 /** What tells a stranger how it came to this. */
 function accountOf(expected: Expected[], calls: readonly Observed[], seen: Seen | undefined): string {
   const made = calls
-    .filter(({ step }) => step)
+    .filter(({ op }) => op === 'invoke' || op === 'compensate' || op === 'settle')
     .map(({ op, step, made: answer, verdict, end }) => {
       const how = verdict ?? (typeof end === 'object' ? end.error : end) ?? 'under way'
       return `      ${op} ${step}${answer === 'go' ? '' : ` (${answer})`}: ${how}`

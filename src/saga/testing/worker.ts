@@ -150,7 +150,12 @@ await startSagaWorker({
         inbound: {
           execute: (input, next) =>
             HELD.has(op)
-              ? around(op, { sagaId: workflowExecution?.workflowId ?? '', step: '' }, () => next(input), String)
+              ? around(
+                  op,
+                  { sagaId: workflowExecution?.workflowId ?? '', step: '' },
+                  () => next(input),
+                  () => 'done',
+                )
               : next(input),
         },
       }),
