@@ -200,6 +200,8 @@ function withDecision(first: string, steps: StepDeclarations): (one: Omit<Case, 
   return (one) => {
     const isForward = one.fault === 'rejection' && steps[one.step]?.kind === 'retriable'
     if (!isForward && one.undo !== 'undo fails for good') return one
+    // What a person has done by hand has no tombstone, and a call that is still on its way commits behind it.
+    if (one.fault === 'commit after the end' && !isForward) return { ...one, decision: 'retry' }
     const choices =
       !isForward && one.step === first ? (['retry', 'resolve', 'skip'] as const) : (['retry', 'resolve'] as const)
     return { ...one, decision: choices[turn++ % choices.length] ?? 'retry' }

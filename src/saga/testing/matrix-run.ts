@@ -7,7 +7,7 @@ import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, Worker, type ReplayWorkerOptions } from '@temporalio/worker'
 import type { AnyService } from '../node/barrier.js'
 import { bundleSagas } from '../node/bundle.js'
-import { makePool, withTransaction, type Pool } from '../node/db.js'
+import { makePool, withTransaction, type Client as DbClient, type Pool } from '../node/db.js'
 import type { SagaRecord } from '../node/saga-record.js'
 import { SagaStore } from '../node/saga-store.js'
 import { undoByHand } from './by-hand.js'
@@ -265,14 +265,15 @@ export class MatrixRun {
     return Promise.all(
       rows.map(async ({ sagaId: id, steps }) => {
         const own = steps.filter((step) => step.sagaId === undefined)
-        const found = await withTransaction(this.pool, async (tx) => {
+        const look = async (tx: DbClient) => {
           const all: Effects['found'] = {}
           for (const service of new Set(own.map((step) => step.service))) {
             const participant = participants.find(({ name }) => name === service)
             all[service] = (await participant?.verify?.(tx, { sagaId: id })) ?? []
           }
           return all
-        })
+        }
+        const found = await withTransaction(this.pool, look, { waitMs: 60_000 })
         return { sagaId: id, steps: own, found }
       }),
     )

@@ -78,9 +78,9 @@ async function around<T>(
     await ask({ ...question, at: 'after', end: { error: 'not made' } })
     throw outcomeUnknown(`matrix: ${op} of ${step} fails before its transaction`)
   }
-  if (before === 'clear') await undoByHand(pool, matrix, { sagaId, step })
   let value: T
   try {
+    if (before === 'clear') await undoByHand(pool, matrix, { sagaId, step })
     value = before === 'twice' ? await several(go) : await (before === 'refuse' ? isRefusing.run(true, go) : go())
   } catch (error) {
     await ask({ ...question, at: 'after', end: { error: (error as Error).message } })
