@@ -2,10 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Logger } from 'pino'
 import type { SagaRecord } from '../saga/node/saga-record.js'
-import { CHANGES } from '../saga/node/saga-store.js'
-
-/** How a saga stands, as its change is announced. */
-export type Standing = Pick<SagaRecord, 'fate' | 'status'>
+import { CHANGES, readChange, type Standing } from '../saga/node/saga-store.js'
 
 /** Told nothing where something may have been missed. */
 type Wake = (standing?: Standing) => void
@@ -53,9 +50,8 @@ export class SagaFeed {
       keepAlive: true,
     })
     client.on('notification', ({ payload = '' }) => {
-      const [fate, status, ...rest] = payload.split(' ')
-      const standing = { fate, status } as Standing
-      this.#wakers.get(rest.join(' '))?.forEach((wake) => wake(standing))
+      const { sagaId, standing } = readChange(payload)
+      this.#wakers.get(sagaId)?.forEach((wake) => wake(standing))
     })
     client.on('error', () => {})
     try {

@@ -217,6 +217,8 @@ export type SettleVerdict = { verdict: 'applied'; result: Json } | { verdict: 'e
 export interface Changed {
   step?: StepView & { input?: Json }
   compensation?: CompensationView
+  /** Nothing was heard of the participant: whether there is anything to compensate is as open as before. */
+  isSilent?: true
 }
 
 /** What the workflow tells of itself when it opens. */

@@ -98,7 +98,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
         error: { type: failure.type ?? FailureType.OutcomeUnknown, message: failure.message },
       })
       if (error instanceof InjectedCrash) process.kill(process.pid, 'SIGKILL')
-      throw withChanged(failure, changed)
+      const isSilent = error instanceof NoAnswer || failure.type === FailureType.Unavailable
+      throw withChanged(failure, changed && { ...changed, ...(isSilent && { isSilent }) })
     } finally {
       givenUp.abort()
     }
@@ -171,6 +172,25 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     return new Map(found.filter((one): one is [string, Finding] => one[1] !== undefined))
   }
 
+  /**
+   * What a person has done by hand, or left, must not be done behind their back by a call that is still on its way: its
+   * barrier is told so, where it can be reached. A person may have decided just because it can't.
+   */
+  async function forbidLateInvokes(steps: { step: string }[]): Promise<void> {
+    if (steps.length === 0) return
+    const record = await store.get(sagaId())
+    const declared = record ? declaredSteps(record) : {}
+    const forbid = async ({ step }: { step: string }) => {
+      const key = { sagaId: sagaId(), step }
+      try {
+        await withinTime(VERIFY_MS, participant(declared[step]?.service ?? step, undefined).settle(key), () => {})
+      } catch (error) {
+        logger.warn({ ...key, err: error }, 'A call that is still on its way may take effect behind a decision')
+      }
+    }
+    await Promise.all(steps.filter(({ step }) => !declared[step]?.isSaga).map(forbid))
+  }
+
   /** Before anything runs: a step that nobody can call would be found out behind others, some of them not to be undone. */
   function refuseIncomplete({ type, steps }: OpenOrder): void {
     for (const [step, { service, isSaga }] of Object.entries(steps)) {
@@ -192,7 +212,13 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     completeSaga: ({ result }) => store.complete(sagaId(), result),
     claimRollback: (order) => store.claimRollback(sagaId(), order),
     claimNested: (order) => store.claimNested(sagaId(), order),
-    closeRolledBack: (order) => store.closeRolledBack(sagaId(), order),
+    async closeRolledBack(order) {
+      const closing = await store.closeRolledBack(sagaId(), order)
+      if (closing.go === 'ended') {
+        await forbidLateInvokes(closing.view.compensations.filter(({ status }) => isByHand(status)))
+      }
+      return closing
+    },
 
     async verifyCompensations() {
       await store.endVerification(sagaId(), await findResidue(sagaId()))
@@ -212,7 +238,11 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       return { decision: answer.decision, view: toView(answer.record) }
     },
 
-    takeDecision: (order) => store.takeDecision(sagaId(), order),
+    async takeDecision(order) {
+      const taken = await store.takeDecision(sagaId(), order)
+      await forbidLateInvokes(taken.byHand.filter(({ step }) => step === order.step))
+      return { view: taken.view }
+    },
 
     invoke: (order) =>
       attempt<{ result: Json }>(order, async (as, key) => {
@@ -243,6 +273,8 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
 }
 
 const bySaga = ({ nestedId }: InvokeOrder | CompensateOrder) => (nestedId === undefined ? '' : ` by saga ${nestedId}`)
+
+const isByHand = (status: string) => status === 'resolved' || status === 'skipped'
 
 /** Nothing is left to settle. */
 class SettledBefore extends Error {}
@@ -285,13 +317,17 @@ function withChanged(failure: ApplicationFailure, changed: Changed | undefined):
   })
 }
 
+/** The time of a call was up. */
+class NoAnswer extends Error {}
+
+/** Rejects with NoAnswer where the work takes longer; it then goes on behind, and `onLate` is told its end. */
 async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: string | Error) => void): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   let timedOut = false
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       timedOut = true
-      reject(outcomeUnknown(`no answer within ${timeoutMs} ms`))
+      reject(new NoAnswer(`no answer within ${timeoutMs} ms`))
     }, timeoutMs)
   })
   work.then(
@@ -307,7 +343,7 @@ async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: 
 
 /** What a participant threw, as a typed failure whose words may be shown: no text of the database's, no secret. */
 function toFailure(error: unknown, secrets: string[]): ApplicationFailure {
-  if (error instanceof InjectedCrash) return outcomeUnknown(error.message)
+  if (error instanceof InjectedCrash || error instanceof NoAnswer) return outcomeUnknown(error.message)
   if (isDatabaseAway(error)) return unavailable('PostgreSQL was away')
   const refused = refusedStatement(error)
   if (refused) return outcomeUnknown(refused)

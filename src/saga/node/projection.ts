@@ -174,7 +174,11 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
   const isUndone = !late && stepBefore.status === 'pending' && end.kind === 'compensated' && end.verdict === 'done'
   const step = isUndone ? doubted(stepBefore) : stepBefore
   const others = record.compensations
-  const compensations = before ? others.map((one) => (one.step === order.step ? after : one)) : [...others, after]
+  // A step that no run was known to have reached is compensated before those that are still to be.
+  const next = others.findIndex(({ status }) => status === 'pending')
+  const compensations = before
+    ? others.map((one) => (one.step === order.step ? after : one))
+    : others.toSpliced(next < 0 ? others.length : next, 0, after)
   return {
     changes: { compensations, steps: replaced(record.steps, stepBefore, step) },
     entries: [entry],

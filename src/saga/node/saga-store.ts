@@ -68,8 +68,17 @@ import {
 } from './saga-record.js'
 import type { SagaType } from './saga-type.js'
 
-/** The channel on which every change of a saga is announced; the payload is its fate, its status and its id. */
+/** The channel on which every change of a saga is announced; `readChange` reads what comes. */
 export const CHANGES = 'saga_changed'
+
+/** How a saga stands, as its change is announced. */
+export type Standing = Pick<SagaRecord, 'fate' | 'status'>
+
+/** Reads a notification's payload: how the saga stands now, and its id, which may have spaces. */
+export function readChange(payload: string): { sagaId: string; standing: Standing } {
+  const [fate, status, ...id] = payload.split(' ')
+  return { sagaId: id.join(' '), standing: { fate, status } as Standing }
+}
 
 export interface Intent {
   sagaId: string
@@ -502,11 +511,14 @@ export class SagaStore {
     })
   }
 
-  /** Notes that a run acts on a decision: from then on nobody needs to be told of it. */
-  takeDecision(sagaId: string, order: { step: string; number: number }): Promise<{ view: SagaView }> {
+  /** Notes that a run acts on a decision: from then on nobody needs to be told of it. With the steps done by hand. */
+  takeDecision(
+    sagaId: string,
+    order: { step: string; number: number },
+  ): Promise<{ view: SagaView; byHand: { step: string }[] }> {
     return this.#change(sagaId, async (record, save) => {
       const taken = record.decidedAt ? await save(afterTaking(record, order), []) : record
-      return { view: toView(taken) }
+      return { view: toView(taken), byHand: taken.steps.filter(({ isByHand }) => isByHand) }
     })
   }
 

@@ -106,22 +106,11 @@ function compensatableCases(step: string, steps: StepDeclarations): Omit<Case, '
       ...turned.map((one, i) => ({ ...one, stop: cancel(ROLLBACK, i % 2 === 0 ? 'run' : 'row') })),
       // A call that fails is waited for again, and a cancel of the run is heard then.
       ...ERRORS.map((fault, i) => once(fault, step, i % 2 === 0 ? 'run' : 'row')),
-      ...['rejection' as const, ...HEALING]
-        .filter((fault) => !isOutOfOrder({ fault, undo, isFirst: step === names[0] }))
-        .map((fault) => once(fault, step)),
+      ...['rejection' as const, ...HEALING].map((fault) => once(fault, step)),
       ...[...ERRORS, ...HEALING].flatMap((fault) => laterStops.map((at) => once(fault, at))),
     ]
   })
   return [...forward, ...back]
-}
-
-/**
- * Cancelled while its worker dies in a call, a saga has no trace of that step. It is asked to undo it first, once; where that
- * fails the others are undone before it is tried again. So these cases are left out: they end by a person's hand where a
- * step behind it can't be undone as long as this one is not.
- */
-function isOutOfOrder({ fault, undo, isFirst }: Pick<Case, 'fault' | 'undo'> & { isFirst: boolean }): boolean {
-  return fault.startsWith('crash') && (undo === 'undo fails twice' || undo === 'undo fails for good') && !isFirst
 }
 
 /** The pivot is not undone: what became of it decides which way the saga goes. */
@@ -200,8 +189,6 @@ function withDecision(first: string, steps: StepDeclarations): (one: Omit<Case, 
   return (one) => {
     const isForward = one.fault === 'rejection' && steps[one.step]?.kind === 'retriable'
     if (!isForward && one.undo !== 'undo fails for good') return one
-    // What a person has done by hand has no tombstone, and a call that is still on its way commits behind it.
-    if (one.fault === 'commit after the end' && !isForward) return { ...one, decision: 'retry' }
     const choices =
       !isForward && one.step === first ? (['retry', 'resolve', 'skip'] as const) : (['retry', 'resolve'] as const)
     return { ...one, decision: choices[turn++ % choices.length] ?? 'retry' }

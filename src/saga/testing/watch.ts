@@ -1,7 +1,7 @@
 import { Client } from 'pg'
 import { followLog, type LogRow } from '../node/saga-log.js'
 import { isEnded, recordColumns, type SagaRecord } from '../node/saga-record.js'
-import { CHANGES } from '../node/saga-store.js'
+import { CHANGES, readChange } from '../node/saga-store.js'
 import { whileAway, type Pool } from '../node/db.js'
 
 /** A saga as it stands: its row and its log, oldest first. */
@@ -27,7 +27,9 @@ export class Watch {
     await client.connect()
     await client.query(`LISTEN ${CHANGES}`)
     const watch = new Watch(pool, client)
-    client.on('notification', ({ payload = '' }) => watch.#looks.get(payload)?.forEach((look) => look()))
+    client.on('notification', ({ payload = '' }) => {
+      watch.#looks.get(readChange(payload).sagaId)?.forEach((look) => look())
+    })
     return watch
   }
 

@@ -1,6 +1,6 @@
 import { CancellationScope } from '@temporalio/workflow'
-import { toSagaError } from '../errors.js'
-import type { Closing, DueCompensation, Ending, RollbackCause, RunSettings, SagaError } from '../types.js'
+import { applicationFailureOf, toSagaError } from '../errors.js'
+import type { Changed, Closing, DueCompensation, Ending, RollbackCause, RunSettings, SagaError } from '../types.js'
 import { compensatePolicy, store } from './calls.js'
 import { pivotOf } from './compensation-stack.js'
 import { callOf, settlePivot, type Run } from './run.js'
@@ -37,8 +37,11 @@ export function rollBack(run: Run, { cause, reached, isDecided, settings, state 
 
     const later: DueCompensation[] = []
     for (const due of claim.due.filter(({ reached }) => !reached)) {
-      // One that can't be settled now must not hold what is known to need its compensation.
-      if (due.isStuck || !(await isSettled(run, due))) later.push(due)
+      const end = due.isStuck ? 'silent' : await settle(run, due)
+      // What can't be asked now must not hold what is known to need its compensation.
+      if (end === 'silent') later.push(due)
+      // It answers and can't undo: so there is something, and what was done before it has to wait.
+      if (end === 'failed') await compensate(run, { ...due, reached: true })
     }
     for (const due of claim.due.filter(({ reached }) => reached)) await compensate(run, due)
     for (const due of later) await compensate(run, due)
@@ -47,16 +50,16 @@ export function rollBack(run: Run, { cause, reached, isDecided, settings, state 
   })
 }
 
-/** One attempt to settle a step that no run is known to have reached. */
-async function isSettled(run: Run, { step }: DueCompensation): Promise<boolean> {
+/** One attempt to settle a step that no run is known to have reached; `silent`: nothing was heard of its participant. */
+async function settle(run: Run, { step }: DueCompensation): Promise<'settled' | 'silent' | 'failed'> {
   const op = 'compensate'
   const order = { ...callOf(run, step), op, budget: compensatePolicy.attempts, reached: false } as const
   try {
     await run.caller.compensate(order, { ...compensatePolicy, attempts: 1 })
-    return true
-  } catch {
-    // It is tried again behind the others, by its policy; what is left of it then waits for a person.
-    return false
+    return 'settled'
+  } catch (failure) {
+    const [changed] = (applicationFailureOf(failure)?.details ?? []) as [Changed?]
+    return changed && !changed.isSilent ? 'failed' : 'silent'
   }
 }
 
