@@ -6,6 +6,7 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   globalSetup: '<rootDir>/test/helpers/global-setup.js',
   globalTeardown: '<rootDir>/test/helpers/global-teardown.js',
+  testSequencer: '<rootDir>/test/helpers/heavy-last.js',
   testTimeout: 120_000,
   maxWorkers: 3,
 }
