@@ -176,11 +176,11 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
    * What a person has done by hand, or left, must not be done behind their back by a call that is still on its way: its
    * barrier is told so, where it can be reached. A person may have decided just because it can't.
    */
-  async function forbidLateInvokes(steps: { step: string }[]): Promise<void> {
+  async function barLateInvokes(steps: { step: string }[]): Promise<void> {
     if (steps.length === 0) return
     const record = await store.get(sagaId())
     const declared = record ? declaredSteps(record) : {}
-    const forbid = async ({ step }: { step: string }) => {
+    const bar = async ({ step }: { step: string }) => {
       const key = { sagaId: sagaId(), step }
       try {
         await withinTime(VERIFY_MS, participant(declared[step]?.service ?? step, undefined).settle(key), () => {})
@@ -188,7 +188,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
         logger.warn({ ...key, err: error }, 'A call that is still on its way may take effect behind a decision')
       }
     }
-    await Promise.all(steps.filter(({ step }) => !declared[step]?.isSaga).map(forbid))
+    await Promise.all(steps.filter(({ step }) => !declared[step]?.isSaga).map(bar))
   }
 
   /** Before anything runs: a step that nobody can call would be found out behind others, some of them not to be undone. */
@@ -213,11 +213,11 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     claimRollback: (order) => store.claimRollback(sagaId(), order),
     claimNested: (order) => store.claimNested(sagaId(), order),
     async closeRolledBack(order) {
-      const closing = await store.closeRolledBack(sagaId(), order)
-      if (closing.go === 'ended') {
-        await forbidLateInvokes(closing.view.compensations.filter(({ status }) => isByHand(status)))
+      for (let isBarred = false; ; isBarred = true) {
+        const closing = await store.closeRolledBack(sagaId(), { ...order, isBarred })
+        if (closing.go !== 'bar') return closing
+        await barLateInvokes(closing.steps)
       }
-      return closing
     },
 
     async verifyCompensations() {
@@ -240,7 +240,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
 
     async takeDecision(order) {
       const taken = await store.takeDecision(sagaId(), order)
-      await forbidLateInvokes(taken.byHand.filter(({ step }) => step === order.step))
+      await barLateInvokes(taken.byHand.filter(({ step }) => step === order.step))
       return { view: taken.view }
     },
 
@@ -273,8 +273,6 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
 }
 
 const bySaga = ({ nestedId }: InvokeOrder | CompensateOrder) => (nestedId === undefined ? '' : ` by saga ${nestedId}`)
-
-const isByHand = (status: string) => status === 'resolved' || status === 'skipped'
 
 /** Nothing is left to settle. */
 class SettledBefore extends Error {}

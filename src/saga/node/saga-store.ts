@@ -531,12 +531,20 @@ export class SagaStore {
     })
   }
 
-  /** rollback → rolledBack, once every compensation is done, and nothing is left where there was any doubt. */
-  closeRolledBack(sagaId: string, { verified }: { verified: boolean }): Promise<Closing> {
+  /**
+   * rollback → rolledBack, once every compensation is done, and nothing is left where there was any doubt. `bar`: before
+   * that, calls of these steps that may still be on their way are to be barred, for a person has had the last word on them.
+   */
+  closeRolledBack(
+    sagaId: string,
+    { verified, isBarred }: { verified: boolean; isBarred: boolean },
+  ): Promise<Closing | { go: 'bar'; steps: { step: string }[] }> {
     return this.#change(sagaId, async (record, save) => {
       if (record.fate !== 'rollback') return ended(record)
       const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
       if (due.length > 0) return { go: 'on', due, view: toView(record) }
+      const byHand = record.compensations.filter(({ status }) => status === 'resolved' || status === 'skipped')
+      if (byHand.length > 0 && !isBarred) return { go: 'bar', steps: byHand }
       if (!verified && isDoubtful(record)) return { go: 'verify' }
       const { changes, entries } = afterRollback(record)
       return ended(await save(changes, entries))
