@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net'
-import { afterAll, expect, test } from '@jest/globals'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, describe, expect, test } from '@jest/globals'
 import { Client } from '@temporalio/client'
 import { ApplicationFailure } from '@temporalio/common'
 import { NativeConnection } from '@temporalio/worker'
 import { pino } from 'pino'
 import type { FailuresInput } from '../../src/saga/failure.js'
+import { throughBarrier } from '../../src/saga/node/barrier.js'
+import { makePool } from '../../src/saga/node/db.js'
 import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
 import { TASK_QUEUE } from '../../src/temporal.js'
 import { testEnded } from '../helpers/check-ended.js'
@@ -16,11 +19,29 @@ import { until } from '../helpers/until.js'
 /** Calls that are refused for as long as they stand here, as "saga step op". */
 const locked = new Set<string>()
 
+/** Steps, as "saga step", whose first compensation hangs beyond its time-out, and comes to nothing. */
+const hanging = new Set<string>()
+/** Steps whose first compensation ends before anybody was called. */
+const unmade = new Set<string>()
+/** Sagas whose one can't be undone while their three stands. */
+const tied = new Set<string>()
+
 function lockable(name: string) {
-  const look = (op: string) => (call: { sagaId: string }) => {
-    if (!locked.has(`${call.sagaId} ${name} ${op}`)) return
-    throw ApplicationFailure.create({ type: 'Locked', message: `${name} is locked`, nonRetryable: true })
+  const refuse = (type: string, message: string) => {
+    throw ApplicationFailure.create({ type, message, nonRetryable: true })
   }
+  const look =
+    (op: string) =>
+    async ({ sagaId }: { sagaId: string }) => {
+      if (locked.has(`${sagaId} ${name} ${op}`)) refuse('Locked', `${name} is locked`)
+      if (op !== 'compensate') return
+      if (hanging.delete(`${sagaId} ${name}`)) {
+        await sleep(2_500)
+        refuse('Lost', 'it was rolled back')
+      }
+      const isTied = name === 'one' && tied.has(sagaId) && (await engine.effects(sagaId)).includes('three')
+      if (isTied) refuse('Tied', 'three stands on it')
+    }
   return effectService(name, { invoke: look('invoke'), compensate: look('compensate') })
 }
 
@@ -30,10 +51,28 @@ const engine = await startEngine('recovery-engine', {
   workflows: new URL('./recovery-sagas.ts', import.meta.url),
   services: [...trip, ...order].map(lockable),
   types: ['tripSaga', 'orderSaga', 'brokenSaga'],
+  interceptors: {
+    activity: [
+      ({ info }) => ({
+        inbound: {
+          execute: async (input, next) => {
+            const [order] = input.args as [{ step?: string }?]
+            const call = `${info.workflowExecution?.workflowId} ${order?.step}`
+            if (info.activityType === 'compensate' && unmade.delete(call)) throw new Error('the process is gone')
+            return next(input)
+          },
+        },
+      }),
+    ],
+  },
 })
 const { sagas, client } = engine
 const database = sagas.where.database
-afterAll(() => engine.stop())
+const pool = makePool(database, { max: 1, name: 'recovery-test' })
+afterAll(async () => {
+  await pool.end()
+  await engine.stop()
+})
 
 const run = (sagaId: string) => client.workflow.getHandle(sagaId)
 const terminate = (sagaId: string, reason = 'by mistake') => run(sagaId).terminate(reason)
@@ -282,6 +321,34 @@ test.concurrent('a decision that its run did not live to act on is acted on by t
     'COMPENSATE_two stuck',
     'COMPENSATE_two decision',
   ])
+})
+
+describe('a step that no run is known to have reached', () => {
+  /** A saga whose two is refused, and whose three a run that left no trace has called. */
+  async function started(prepare: (sagaId: string) => void): Promise<string> {
+    const sagaId = randomUUID()
+    await throughBarrier(pool, effectService('three')).invoke({ sagaId, step: 'three', input: {} })
+    prepare(sagaId)
+    return engine.start('orderSaga', {}, { sagaId, failures: { two: { mode: 'always', kind: 'reject' } } })
+  }
+  const undone = async (sagaId: string) => {
+    const { compensations } = await sagas.ended(sagaId)
+    return compensations.map(({ step, status }) => `${step} ${status}`)
+  }
+
+  test.concurrent('is asked again, its participant having been silent, where it keeps others from being undone', async () => {
+    const sagaId = await started((id) => {
+      hanging.add(`${id} three`)
+      tied.add(id)
+    })
+    expect(await undone(sagaId)).toEqual(['three done', 'two empty', 'one done'])
+    expect(await sagas.log(sagaId)).not.toContain('COMPENSATE_one stuck')
+  })
+
+  test.concurrent('is undone before the others, though the engine fails to call it at first', async () => {
+    const sagaId = await started((id) => unmade.add(`${id} three`))
+    expect(await undone(sagaId)).toEqual(['three done', 'two empty', 'one done'])
+  })
 })
 
 test.concurrent('a saga that the server times out is undone, and says so', async () => {

@@ -6,6 +6,7 @@ import {
   DefaultLogger,
   Runtime,
   Worker,
+  type WorkerInterceptors,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker'
 import { pino } from 'pino'
@@ -55,6 +56,7 @@ export interface EngineOptions {
   types: string[]
   stepTimeoutMs?: number
   deadlineMs?: number
+  interceptors?: WorkerInterceptors
 }
 
 // Once a test file: each has its own copy of the module.
@@ -97,6 +99,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       taskQueue: TASK_QUEUE,
       workflowBundle,
       activities,
+      ...(options.interceptors && { interceptors: options.interceptors }),
       shutdownGraceTime: '10s',
     })
     const done = worker.run()

@@ -98,7 +98,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
         error: { type: failure.type ?? FailureType.OutcomeUnknown, message: failure.message },
       })
       if (error instanceof InjectedCrash) process.kill(process.pid, 'SIGKILL')
-      const isSilent = error instanceof NoAnswer || failure.type === FailureType.Unavailable
+      const isSilent = seen !== undefined && (error instanceof NoAnswer || failure.type === FailureType.Unavailable)
       throw withChanged(failure, changed && { ...changed, ...(isSilent && { isSilent }) })
     } finally {
       givenUp.abort()

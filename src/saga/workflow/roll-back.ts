@@ -1,10 +1,13 @@
-import { CancellationScope } from '@temporalio/workflow'
+import { CancellationScope, sleep } from '@temporalio/workflow'
 import { applicationFailureOf, toSagaError } from '../errors.js'
 import type { Changed, Closing, DueCompensation, Ending, RollbackCause, RunSettings, SagaError } from '../types.js'
 import { compensatePolicy, store } from './calls.js'
 import { pivotOf } from './compensation-stack.js'
 import { callOf, settlePivot, type Run } from './run.js'
 import type { SagaState } from './saga-state.js'
+
+/** How often a call is ordered that the engine fails to make. */
+const UNMADE_CALLS = 3
 
 interface Rollback {
   cause: RollbackCause
@@ -35,50 +38,79 @@ export function rollBack(run: Run, { cause, reached, isDecided, settings, state 
     if (claim.go === 'ended') return claim.ending
     settings.regularOnly ||= claim.regularOnly
 
-    const later: DueCompensation[] = []
+    const silent = new Set<DueCompensation>()
     for (const due of claim.due.filter(({ reached }) => !reached)) {
-      const end = due.isStuck ? 'silent' : await settle(run, due)
       // What can't be asked now must not hold what is known to need its compensation.
-      if (end === 'silent') later.push(due)
-      // It answers and can't undo: so there is something, and what was done before it has to wait.
-      if (end === 'failed') await compensate(run, { ...due, reached: true })
+      if (!(await isSettled(run, due))) silent.add(due)
     }
-    for (const due of claim.due.filter(({ reached }) => reached)) await compensate(run, due)
-    for (const due of later) await compensate(run, due)
+    /** Asks once more who was silent: what they have left may be what keeps a compensation from its end. */
+    const hasClearedTheWay = async () => {
+      const before = silent.size
+      for (const due of silent) if (await isSettled(run, due)) silent.delete(due)
+      return silent.size < before
+    }
+    for (const due of claim.due.filter(({ reached }) => reached)) await compensate(run, due, hasClearedTheWay)
+    for (const due of silent) await compensate(run, due)
 
     return close(run, state)
   })
 }
 
-/** One attempt to settle a step that no run is known to have reached; `silent`: nothing was heard of its participant. */
-async function settle(run: Run, { step }: DueCompensation): Promise<'settled' | 'silent' | 'failed'> {
-  const op = 'compensate'
-  const order = { ...callOf(run, step), op, budget: compensatePolicy.attempts, reached: false } as const
-  try {
-    await run.caller.compensate(order, { ...compensatePolicy, attempts: 1 })
-    return 'settled'
-  } catch (failure) {
-    const [changed] = (applicationFailureOf(failure)?.details ?? []) as [Changed?]
-    return changed && !changed.isSilent ? 'failed' : 'silent'
+/**
+ * Settles a step that no run is known to have reached: false where nothing was heard of its participant. One that answers
+ * and can't undo has something to undo, and what was done before it has to wait.
+ */
+async function isSettled(run: Run, due: DueCompensation): Promise<boolean> {
+  if (due.isStuck) return false
+  const { step } = due
+  const { attempts: budget, firstDelayMs } = compensatePolicy
+  const order = { ...callOf(run, step), op: 'compensate', budget, reached: false } as const
+  for (let left = UNMADE_CALLS; left > 0; left -= 1) {
+    try {
+      await run.caller.compensate(order, { ...compensatePolicy, attempts: 1 })
+      return true
+    } catch (failure) {
+      const { details, nonRetryable } = applicationFailureOf(failure) ?? {}
+      const [changed] = (details ?? []) as [Changed?]
+      if (changed && !changed.isSilent) {
+        await compensate(run, { ...due, reached: true })
+        return true
+      }
+      if (changed || nonRetryable) return false
+    }
+    // The engine's own: its process was gone, or its database.
+    await sleep(firstDelayMs)
   }
+  return false
 }
 
-/** Compensates a step: by its policy, and where that is used up as a person decides. */
-async function compensate(run: Run, due: DueCompensation): Promise<void> {
+/**
+ * Compensates a step: by its policy, once more where its way has been cleared meanwhile, and then as a person decides.
+ */
+async function compensate(
+  run: Run,
+  due: DueCompensation,
+  hasClearedTheWay = () => Promise.resolve(false),
+): Promise<void> {
   const { caller, attention } = run
   const { step, reached } = due
   let { isStuck, input } = due
+  let budget = compensatePolicy.attempts
   attention.know(step, due.decisions)
   for (;;) {
     let error: SagaError | null = null
     if (!isStuck) {
       try {
         const op = 'compensate'
-        const order = { ...callOf(run, step), op, budget: compensatePolicy.attempts, reached } as const
+        const order = { ...callOf(run, step), op, budget, reached } as const
         await caller.compensate({ ...order, ...(input !== undefined && { input }) }, compensatePolicy)
         return
       } catch (failure) {
         error = toSagaError(failure)
+      }
+      if (await hasClearedTheWay()) {
+        budget += compensatePolicy.attempts
+        continue
       }
     }
     const decision = await attention.wait({ step, at: 'compensate', error })
