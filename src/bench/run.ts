@@ -16,7 +16,8 @@ import { MEASURES, measure, median, type Measured } from './measure.js'
 /**
  * `npm run bench`: this system beside the same saga in the style of Temporal's sample, in alternating rounds of one run, on
  * one PostgreSQL and one Temporal with the settings of `npm start`. Both are asked by `POST /saga`, which answers when the
- * saga has ended. Every saga's rows are checked: a wrong one fails the bench. Linux only, for CPU is read from /proc.
+ * saga has ended. Beside them, for what no engine can take away, workflows that do nothing. Every saga's rows are checked:
+ * a wrong one fails the bench. Linux only, for CPU is read from /proc.
  */
 const { values } = parseArgs({
   options: {
@@ -47,7 +48,8 @@ const cases: Case[] = [
 ]
 
 interface Contender {
-  name: 'ours' | 'sample'
+  /** `bare`: one workflow a saga with as many local activities as ours has, which do nothing. */
+  name: 'ours' | 'sample' | 'bare'
   server: AppServer
   /** Where a saga is started that is answered when it has ended. */
   path: string
@@ -84,7 +86,7 @@ async function main(): Promise<number> {
     const dbFile = join(folder, 'temporal.db')
     const temporal = await startTemporal({ cli, dbFile, port: 0, uiPort: 0, logFile: log('temporal'), signal })
     stops.unshift(() => temporal.stop())
-    const startOne = async (name: Contender['name'], program: string): Promise<AppServer> => {
+    const startOne = async (name: 'ours' | 'sample', program: string): Promise<AppServer> => {
       const server = await startApp({
         path: fileURLToPath(new URL(program, import.meta.url)),
         env: {
@@ -103,9 +105,12 @@ async function main(): Promise<number> {
       return server
     }
     const refusal = { failures: { C: { mode: 'always', kind: 'reject' } } }
+    const app = await startOne('ours', '../embedded/app.js')
+    const sample = await startOne('sample', './sample.js')
     const contenders: Contender[] = [
-      { name: 'ours', server: await startOne('ours', '../embedded/app.js'), path: '/saga?wait=60', refusal },
-      { name: 'sample', server: await startOne('sample', './sample.js'), path: '/saga', refusal: { refuse: true } },
+      { name: 'ours', server: app, path: '/saga?wait=60', refusal },
+      { name: 'sample', server: sample, path: '/saga', refusal: { refuse: true } },
+      { name: 'bare', server: sample, path: '/bare', refusal: { refuse: true } },
     ]
     const connection = await Connection.connect({ address: temporal.address })
     stops.unshift(() => connection.close())
@@ -115,7 +120,7 @@ async function main(): Promise<number> {
     await database.query(`UPDATE failure_injection SET failures = '{}'`)
 
     const batch = async (
-      { server, path, refusal }: Contender,
+      { name, server, path, refusal }: Contender,
       { refused, inFlight, sagas }: Case,
     ): Promise<Measured> => {
       signal.throwIfAborted()
@@ -124,10 +129,10 @@ async function main(): Promise<number> {
       const one = () => askFor(server.url + path, { ...body, ...(refused && refusal) }, expected)
       const pids = { worker: server.pid, temporal: temporal.pid, postgres: postgres.pid }
       const { ids, ...figures } = await measure({ one, sagas, inFlight, pids, temporal: new Temporal({ connection }) })
-      await checkRows(database, ids, { rows: refused ? 0 : 1 })
+      if (name !== 'bare') await checkRows(database, ids, { rows: refused ? 0 : 1 })
       return figures
     }
-    const results: Results = Object.fromEntries(cases.map(({ name }) => [name, { ours: [], sample: [] }]))
+    const results: Results = Object.fromEntries(cases.map(({ name }) => [name, { ours: [], sample: [], bare: [] }]))
     await output.during('Warming up', async () => {
       for (const contender of contenders) for (const one of cases) await batch(contender, { ...one, sagas: few })
     })
@@ -199,19 +204,20 @@ function ratiosOf(results: Results): Record<string, Measured> {
 function toTable(results: Results): string {
   const ratios = ratiosOf(results)
   const line = (...cells: string[]) =>
-    cells.map((cell, i) => (i === 0 ? cell.padEnd(30) : cell.padStart(i === 3 ? 8 : 24))).join('')
+    cells.map((cell, i) => (i === 0 ? cell.padEnd(30) : cell.padStart(i === 3 ? 8 : 22))).join('')
   const figure = (value: number) => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
   const range = (values: number[]) =>
     `${figure(median(values))} (${figure(Math.min(...values))}–${figure(Math.max(...values))})`
   return Object.entries(results)
-    .flatMap(([name, { ours, sample }]) => [
-      line(name, 'this system', "Temporal's sample", 'ratio'),
+    .flatMap(([name, { ours, sample, bare }]) => [
+      line(name, 'this system', "Temporal's sample", 'ratio', 'empty workflows'),
       ...measures.map((of) =>
         line(
           `  ${MEASURES[of]}`,
           range(ours.map((one) => one[of])),
           range(sample.map((one) => one[of])),
           (ratios[name]?.[of] ?? NaN).toFixed(2),
+          range(bare.map((one) => one[of])),
         ),
       ),
       '',

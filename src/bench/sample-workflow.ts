@@ -1,4 +1,4 @@
-import { log, proxyActivities } from '@temporalio/workflow'
+import { log, proxyActivities, proxyLocalActivities } from '@temporalio/workflow'
 import type { SampleActivities, SampleRequest } from './sample.js'
 
 /**
@@ -28,5 +28,13 @@ export async function sampleSaga(request: SampleRequest): Promise<'COMPLETED' | 
       }
     }
     return 'COMPENSATED'
+  }
+}
+
+/** What a saga costs that does nothing: so many local activities in turn, each given and giving what a step's is. */
+export async function bareSaga(localActivities: number): Promise<void> {
+  const { nothing } = proxyLocalActivities<SampleActivities>({ startToCloseTimeout: '5s' })
+  for (let left = localActivities - 1; left >= 0; left--) {
+    await nothing({ left, step: 'B', op: 'invoke', input: { userId: 1, address: '1 Long Street, Springfield' } })
   }
 }

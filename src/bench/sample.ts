@@ -13,7 +13,7 @@ import { payment } from '../services/payment.js'
 import { user } from '../services/user.js'
 import { connectTemporal, installTemporalRuntime } from '../temporal.js'
 import type { CreateUser } from '../workflows/create-user-input.js'
-import type { sampleSaga } from './sample-workflow.js'
+import type { bareSaga, sampleSaga } from './sample-workflow.js'
 
 /** `refuse`: C says no, by a rule of its business. */
 export type SampleRequest = CreateUser & { refuse?: boolean }
@@ -21,6 +21,13 @@ export type SampleRequest = CreateUser & { refuse?: boolean }
 export type SampleActivities = ReturnType<typeof makeActivities>
 
 const TASK_QUEUE = 'bench-sample'
+const BARE_QUEUE = 'bench-bare'
+
+/** As many as ours has: the opening, three steps, and the completion, or the claim, three compensations and the end. */
+const LOCAL_ACTIVITIES = { happy: 5, refused: 9 }
+
+/** By workflow id: to be called in the last local activity. As with ours, nobody waits for the run to have closed. */
+const bareEnds = new Map<string, () => void>()
 
 /** The very statements of services A, B and C, each a transaction of its own, with no barrier, log or saga's row. */
 function makeActivities(pool: Pool) {
@@ -41,6 +48,10 @@ function makeActivities(pool: Pool) {
       if (refuse) throw ApplicationFailure.nonRetryable('refused', 'Rejected')
       return withClient((tx) => payment.invoke(tx, { sagaId: sagaId(), input }))
     },
+    nothing<Order extends { left: number }>(order: Order) {
+      if (order.left === 0) bareEnds.get(sagaId())?.()
+      return Promise.resolve({ ...order, status: 'succeeded', outcome: 'applied', attempts: 1 })
+    },
     deleteUser: () => withClient((tx) => user.compensate(tx, undone(sagaId()))),
     deleteAddress: () => withClient((tx) => address.compensate(tx, undone(sagaId()))),
   }
@@ -56,13 +67,17 @@ try {
   installTemporalRuntime(logger)
   const { connection, client } = await connectTemporal({ disableFile: true })
   const pool = makePool(config.databaseUrl, { max: 20, name: 'bench-sample' })
-  const worker = await Worker.create({
+  const common = {
     connection,
-    taskQueue: TASK_QUEUE,
     workflowsPath: fileURLToPath(new URL('./sample-workflow.js', import.meta.url)),
     activities: makeActivities(pool),
-  })
-  const done = worker.run()
+  }
+  const workers = [
+    await Worker.create({ ...common, taskQueue: TASK_QUEUE }),
+    // As ours: every saga is started eagerly.
+    await Worker.create({ ...common, taskQueue: BARE_QUEUE, maxConcurrentWorkflowTaskExecutions: 100 }),
+  ]
+  const done = Promise.all(workers.map((worker) => worker.run()))
 
   const app = fastify()
   app.post('/saga', async (request, reply) => {
@@ -74,11 +89,25 @@ try {
     })
     return reply.header('location', `/saga/${workflowId}`).send({ sagaId: workflowId, status })
   })
+  app.post('/bare', async (request, reply) => {
+    const { refuse } = request.body as SampleRequest
+    const workflowId = randomUUID()
+    const ended = new Promise<void>((resolve) => bareEnds.set(workflowId, resolve))
+    await client.workflow.start<typeof bareSaga>('bareSaga', {
+      workflowId,
+      taskQueue: BARE_QUEUE,
+      args: [refuse ? LOCAL_ACTIVITIES.refused : LOCAL_ACTIVITIES.happy],
+      requestEagerStart: true,
+    })
+    await ended
+    bareEnds.delete(workflowId)
+    return reply.send({ sagaId: workflowId, status: refuse ? 'COMPENSATED' : 'COMPLETED' })
+  })
   const url = await app.listen({ host: config.host, port: config.port })
 
   const stop = async () => {
     await app.close()
-    worker.shutdown()
+    for (const worker of workers) worker.shutdown()
     await done
     await pool.end()
     await connection.close()

@@ -14,9 +14,10 @@ test('the bench runs all its cases, and finds the rows of every saga right', asy
     'C refuses, 64 in flight',
     'C refuses, one at a time',
   ])
-  for (const { ours, sample } of Object.values<Record<string, { events: number }[]>>(results)) {
+  for (const { ours, sample, bare } of Object.values<Record<string, { events: number }[]>>(results)) {
     expect(ours).toHaveLength(1)
     expect(sample).toHaveLength(1)
+    expect(ours?.[0]?.events).toBe(bare?.[0]?.events)
     // Local activities and no further workflow task: a history that is less than half as long.
     expect(Number(ours?.[0]?.events) * 2).toBeLessThan(Number(sample?.[0]?.events))
   }

@@ -18,6 +18,9 @@ import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-start
 import { SagaStore, type Times } from './saga-store.js'
 import type { SagaType } from './saga-type.js'
 
+/** At once; the SDK's own default. */
+const LOCAL_ACTIVITIES = 100
+
 export interface SagaWorkerOptions extends Times {
   connection: NativeConnection
   /** On the same connection, and of the namespace that is served. */
@@ -89,6 +92,9 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       // Longer than the longest attempt, or a stop would cut calls off in the middle.
       shutdownGraceTime: stepTimeoutMs + 4_000,
       maxCachedWorkflows: 500,
+      // A saga holds its first task through all its local activities: with the SDK's 40 the others are not started eagerly.
+      maxConcurrentWorkflowTaskExecutions: LOCAL_ACTIVITIES,
+      maxConcurrentLocalActivityExecutions: LOCAL_ACTIVITIES,
     })
     const sweeping = new AbortController()
     void keepSweepRunning(client, taskQueue, logger, sweeping.signal)
