@@ -12,6 +12,7 @@ import type { SagaStarter } from '../saga/node/saga-starter.js'
 import type { SagaStore } from '../saga/node/saga-store.js'
 import { coercing, strict } from '../validation.js'
 import { guardHosts } from './guards.js'
+import { documentApi } from './openapi.js'
 import { handleError, HttpProblem, send, toProblem } from './problem.js'
 import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
@@ -64,6 +65,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   app.removeContentTypeParser('text/plain')
   refuseBrokenText(app)
 
+  await documentApi(app)
   await app.register(fastifySSE, { heartbeatInterval: 15_000 })
   await app.register(sagaRoutes(context))
   await app.register(eventRoutes(context))

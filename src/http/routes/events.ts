@@ -7,7 +7,8 @@ import { HttpProblem, problems } from '../problem.js'
 import { Changes } from '../saga-feed.js'
 import { isEnded } from '../../saga/node/saga-record.js'
 import { toSaga } from '../saga-view.js'
-import { SagaParams } from '../schemas/common.js'
+import { answers, text } from '../openapi.js'
+import { EventHeaders, SagaParams } from '../schemas/common.js'
 
 /** GET /saga/{id}/events: log rows and changes of a saga as server-sent events, until it has ended. */
 export const eventRoutes =
@@ -19,7 +20,17 @@ export const eventRoutes =
         throw new HttpProblem(406, 'This is a stream: accept text/event-stream.')
       }
     }
-    app.get('/saga/:id/events', { schema: { params: SagaParams }, sse: 'only', onRequest }, async (request, reply) => {
+    const schema = {
+      tags: ['sagas'],
+      summary: 'Its log rows and changes as they come, until it has ended (server-sent events)',
+      params: SagaParams,
+      headers: EventHeaders,
+      response: answers(
+        { 200: text('text/event-stream', '`event: log`: a row of the log, under its id; `event: status`: the saga.') },
+        ...[400, 404, 406],
+      ),
+    }
+    app.get('/saga/:id/events', { schema, sse: 'only', onRequest }, async (request, reply) => {
       const { id } = request.params
       if (!(await store.get(id))) throw problems.unknownSaga(id)
       if (request.method === 'HEAD') return reply.type('text/event-stream').send()

@@ -3,7 +3,8 @@ import { completeFailures, type Failures as Complete } from '../../saga/failure.
 import { readFailures, replaceFailures } from '../../saga/node/failure-injection.js'
 import type { AppContext } from '../app.js'
 import { HttpProblem } from '../problem.js'
-import { Failures } from '../schemas/failure.js'
+import { answers } from '../openapi.js'
+import { Failures, FailuresInForce } from '../schemas/failure.js'
 
 const none = { mode: 'none', when: 'before', kind: 'error', on: 'invoke' } as const
 
@@ -11,9 +12,20 @@ const none = { mode: 'none', when: 'before', kind: 'error', on: 'invoke' } as co
 export const failureRoutes =
   ({ config, pool }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
-    app.get('/failures', async () => (config.failureInjection ? inForce(await readFailures(pool)) : inForce({})))
+    const schema = { tags: ['failures'], response: answers({ 200: FailuresInForce }) }
+    app.get(
+      '/failures',
+      { schema: { ...schema, summary: 'What is injected into sagas without failures of their own' } },
+      async () => (config.failureInjection ? inForce(await readFailures(pool)) : inForce({})),
+    )
 
-    app.put('/failures', { schema: { body: Failures } }, async (request) => {
+    const change = {
+      tags: ['failures'],
+      summary: 'Replace all of it, and start its counts anew',
+      body: Failures,
+      response: answers({ 200: FailuresInForce }, 400, 413, 415),
+    }
+    app.put('/failures', { schema: change }, async (request) => {
       if (!config.failureInjection) throw new HttpProblem(403, 'Failure injection is off here (FAILURE_INJECTION).')
       const failures = completeFailures(request.body)
       await replaceFailures(pool, failures)

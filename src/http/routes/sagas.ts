@@ -7,14 +7,30 @@ import type { Decision } from '../../saga/types.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
 import type { AppContext } from '../app.js'
+import { answers, ref } from '../openapi.js'
 import { HttpProblem, problems } from '../problem.js'
 import { readUntil } from '../saga-feed.js'
 import { toAccepted, toPlan, toSaga } from '../saga-view.js'
 import { SagaParams } from '../schemas/common.js'
-import { CancelRequest, CreateUserRequest, DecisionRequest, StartHeaders, StartQuery } from '../schemas/saga.js'
+import {
+  CancelRequest,
+  CreateUserRequest,
+  DecisionRequest,
+  Saga,
+  SagaAccepted,
+  SagaPlan,
+  StartHeaders,
+  StartQuery,
+} from '../schemas/saga.js'
 
 /** How long a start waits for a database that is away; with the connection's own time-out it stays within 5 s. */
 const INTENT_WAIT_MS = 1_500
+
+const started = {
+  location: { type: 'string', description: 'Where the saga is.' },
+  'idempotent-replayed': { type: 'string', description: 'true: this key has started its saga before.' },
+  'preference-applied': { type: 'string' },
+}
 
 /** POST /saga, GET /saga/{id}, its plan, POST /saga/{id}/cancel and …/decision. */
 export const sagaRoutes =
@@ -23,7 +39,23 @@ export const sagaRoutes =
     app.post(
       '/saga',
       {
-        schema: { body: CreateUserRequest, querystring: StartQuery, headers: StartHeaders },
+        schema: {
+          tags: ['sagas'],
+          summary: 'Start a createUserSaga',
+          body: CreateUserRequest,
+          querystring: StartQuery,
+          headers: StartHeaders,
+          response: answers(
+            {
+              200: ref(Saga, {
+                description: 'It has ended, or waits for a person, within the time given.',
+                headers: started,
+              }),
+              202: ref(SagaAccepted, { headers: started }),
+            },
+            ...[400, 413, 415, 422],
+          ),
+        },
         bodyLimit: 64 * 1024,
         preValidation: async (request) => {
           request.body = trimmed(request.body)
@@ -113,7 +145,13 @@ export const sagaRoutes =
       }
     }
 
-    app.get('/saga/:id', { schema: { params: SagaParams } }, async (request) => {
+    const one = {
+      tags: ['sagas'],
+      summary: 'The whole saga',
+      params: SagaParams,
+      response: answers({ 200: ref(Saga) }, 400, 404),
+    }
+    app.get('/saga/:id', { schema: one }, async (request) => {
       const record = await store.get(request.params.id)
       if (!record) throw problems.unknownSaga(request.params.id)
       return toSaga(record, links)
@@ -122,7 +160,13 @@ export const sagaRoutes =
     app.post(
       '/saga/:id/cancel',
       {
-        schema: { params: SagaParams, body: CancelRequest },
+        schema: {
+          tags: ['sagas'],
+          summary: 'Stop it, and undo what it has done',
+          params: SagaParams,
+          body: CancelRequest,
+          response: answers({ 202: ref(SagaAccepted) }, 400, 404, 409, 413, 415),
+        },
         preValidation: async (request) => {
           request.body = trimmed(request.body)
         },
@@ -155,7 +199,13 @@ export const sagaRoutes =
       },
     )
 
-    app.get('/saga/:id/plan', { schema: { params: SagaParams } }, async (request) => {
+    const plan = {
+      tags: ['sagas'],
+      summary: 'What a rollback would do now',
+      params: SagaParams,
+      response: answers({ 200: ref(SagaPlan) }, 400, 404),
+    }
+    app.get('/saga/:id/plan', { schema: plan }, async (request) => {
       const record = await store.get(request.params.id)
       if (!record) throw problems.unknownSaga(request.params.id)
       return toPlan(record)
@@ -164,7 +214,13 @@ export const sagaRoutes =
     app.post(
       '/saga/:id/decision',
       {
-        schema: { params: SagaParams, body: DecisionRequest },
+        schema: {
+          tags: ['sagas'],
+          summary: 'Decide on a step that is stuck',
+          params: SagaParams,
+          body: DecisionRequest,
+          response: answers({ 200: ref(Saga) }, 400, 404, 409, 413, 415),
+        },
         preValidation: async (request) => {
           request.body = trimmed(request.body, { but: 'input' })
         },

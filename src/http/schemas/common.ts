@@ -1,15 +1,29 @@
 import { Type, type Static } from 'typebox'
 
 /** RFC 9457. `errors` names what is wrong with an input, by JSON pointer. */
-export const Problem = Type.Object({
-  type: Type.String(),
-  title: Type.String(),
-  status: Type.Integer(),
-  detail: Type.String(),
-  errors: Type.Optional(Type.Array(Type.Object({ path: Type.String(), message: Type.String() }))),
-})
+export const Problem = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String({ description: 'What happened, and what to do.' }),
+    errors: Type.Optional(
+      Type.Array(Type.Object({ path: Type.String({ description: 'A JSON pointer.' }), message: Type.String() })),
+    ),
+  },
+  { $id: 'Problem', description: 'What went wrong (RFC 9457).' },
+)
 export type Problem = Static<typeof Problem>
+
+/** A moment, as ISO 8601 in UTC. */
+export const dateTime = Type.String({ format: 'date-time' })
 
 export const SagaParams = Type.Object({
   id: Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\p{Cc}\\p{Cs}]+$' }),
+})
+
+export const EventHeaders = Type.Object({
+  'last-event-id': Type.Optional(
+    Type.String({ description: 'The id of the last log row seen: it goes on behind it.' }),
+  ),
 })

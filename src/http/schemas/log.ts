@@ -1,18 +1,19 @@
 import { Type, type Static } from 'typebox'
+import { dateTime } from './common.js'
 
-export const LogRow = Type.Object({
-  id: Type.Integer(),
-  sagaId: Type.String(),
-  service: Type.String(),
-  status: Type.String(),
-  message: Type.String(),
-  attempt: Type.Union([Type.Integer(), Type.Null()]),
-  createdAt: Type.String(),
-})
+export const LogRow = Type.Object(
+  {
+    id: Type.Integer({ description: 'Rises with time within a saga.' }),
+    sagaId: Type.String(),
+    service: Type.String({ description: 'SAGA, ROLLBACK, a step, or COMPENSATE_ and a step.' }),
+    status: Type.String(),
+    message: Type.String(),
+    attempt: Type.Union([Type.Integer(), Type.Null()], { description: 'Null where the row is not an attempt.' }),
+    createdAt: dateTime,
+  },
+  { $id: 'LogRow', description: 'One row of the saga log.' },
+)
 export type LogRow = Static<typeof LogRow>
-
-export const Logs = Type.Object({ logs: Type.Array(LogRow) })
-export type Logs = Static<typeof Logs>
 
 const word = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\p{Cc}\\p{Cs}]+$' })
 
@@ -28,3 +29,6 @@ export const LogsQuery = Type.Object(
   },
   { additionalProperties: false },
 )
+
+export const Logs = Type.Object({ logs: Type.Array(LogRow) })
+export type Logs = Static<typeof Logs>

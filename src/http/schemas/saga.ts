@@ -1,5 +1,6 @@
 import { Type, type Static } from 'typebox'
 import { VISIBLE_TEXT } from '../../text.js'
+import { dateTime } from './common.js'
 import { CreateUserRequest } from '../../workflows/create-user-input.js'
 
 export { CreateUserRequest }
@@ -34,8 +35,8 @@ export const SagaStep = Type.Object({
   status: literals('pending', 'running', 'succeeded', 'failed', 'stuck'),
   outcome: Type.Optional(literals('applied', 'rejected', 'unknown')),
   attempts: Type.Integer(),
-  startedAt: Type.Optional(Type.String()),
-  endedAt: Type.Optional(Type.String()),
+  startedAt: Type.Optional(dateTime),
+  endedAt: Type.Optional(dateTime),
   error: Type.Optional(SagaError),
 })
 export type SagaStep = Static<typeof SagaStep>
@@ -51,40 +52,52 @@ export const SagaCompensation = Type.Object({
 })
 export type SagaCompensation = Static<typeof SagaCompensation>
 
-/** The whole saga. `payment` is masked. */
-export const Saga = Type.Object({
-  sagaId: Type.String(),
-  status: SagaStatus,
-  /** The saga that it is a step of: it completes, or is undone, with that one. */
-  parent: Type.Optional(Type.Object({ sagaId: Type.String(), step: Type.String() })),
-  /** Empty where a saga was started elsewhere with input that is not right. */
-  input: Type.Partial(Type.Object({ username: Type.String(), address: Type.String(), payment: Type.String() })),
-  userId: Type.Optional(Type.Integer()),
-  failedStep: Type.Optional(Type.String()),
-  error: Type.Optional(SagaError),
-  startedAt: Type.String(),
-  endedAt: Type.Optional(Type.String()),
-  steps: Type.Array(SagaStep),
-  compensations: Type.Array(SagaCompensation),
-  links: SagaLinks,
-})
+export const Saga = Type.Object(
+  {
+    sagaId: Type.String(),
+    status: SagaStatus,
+    /** The saga that it is a step of: it completes, or is undone, with that one. */
+    parent: Type.Optional(Type.Object({ sagaId: Type.String(), step: Type.String() })),
+    /** Empty where a saga was started elsewhere with input that is not right. */
+    input: Type.Partial(Type.Object({ username: Type.String(), address: Type.String(), payment: Type.String() })),
+    userId: Type.Optional(Type.Integer()),
+    failedStep: Type.Optional(Type.String()),
+    error: Type.Optional(SagaError),
+    startedAt: dateTime,
+    endedAt: Type.Optional(dateTime),
+    steps: Type.Array(SagaStep),
+    compensations: Type.Array(SagaCompensation),
+    links: SagaLinks,
+  },
+  { $id: 'Saga', description: 'The whole saga; what is secret in its input is masked.' },
+)
 export type Saga = Static<typeof Saga>
 
 /** The answer to a start that did not wait for the outcome, or did not get it in time. */
-export const SagaAccepted = Type.Object({ sagaId: Type.String(), status: SagaStatus, links: SagaLinks })
+export const SagaAccepted = Type.Object(
+  { sagaId: Type.String(), status: SagaStatus, links: SagaLinks },
+  { $id: 'SagaAccepted', description: 'Accepted: it is written down, and will run. The links lead on.' },
+)
 export type SagaAccepted = Static<typeof SagaAccepted>
 
 export const StartQuery = Type.Object(
   {
     wait: Type.Optional(Type.Integer({ minimum: 0, maximum: 60, description: 'Seconds to wait for the outcome.' })),
-    until: Type.Optional(literals('ended', 'decided')),
+    until: Type.Optional(
+      Type.Enum(['ended', 'decided'], { description: 'decided: its fate is known, though its undo may go on.' }),
+    ),
   },
   { additionalProperties: false },
 )
 
 export const StartHeaders = Type.Object({
-  'idempotency-key': Type.Optional(Type.String({ pattern: '^[\\x21-\\x7e]{1,128}$' })),
-  prefer: Type.Optional(Type.String()),
+  'idempotency-key': Type.Optional(
+    Type.String({
+      pattern: '^[\\x21-\\x7e]{1,128}$',
+      description: 'The same key with the same body gives the same saga, whenever it comes.',
+    }),
+  ),
+  prefer: Type.Optional(Type.String({ description: '`wait=SECONDS` (RFC 7240), as the query `wait`; at most 60.' })),
 })
 
 const actor = Type.String({ minLength: 1, maxLength: 100, pattern: VISIBLE_TEXT })
@@ -113,17 +126,19 @@ export const DecisionRequest = Type.Object(
   },
 )
 
-/** What a rollback would do now, in the order in which it would. */
-export const SagaPlan = Type.Object({
-  steps: Type.Array(
-    Type.Object({
-      step: Type.String(),
-      service: Type.String(),
-      action: Type.Literal('compensate'),
-      input: Type.Unknown({
-        description: 'What the step was given, secrets masked; null until its first attempt has ended.',
+export const SagaPlan = Type.Object(
+  {
+    steps: Type.Array(
+      Type.Object({
+        step: Type.String(),
+        service: Type.String(),
+        action: Type.Literal('compensate'),
+        input: Type.Unknown({
+          description: 'What the step was given, secrets masked; null until its first attempt has ended.',
+        }),
       }),
-    }),
-  ),
-})
+    ),
+  },
+  { $id: 'SagaPlan', description: 'What a rollback would do now, in the order in which it would.' },
+)
 export type SagaPlan = Static<typeof SagaPlan>

@@ -1,0 +1,78 @@
+import { readFileSync } from 'node:fs'
+import { STATUS_CODES } from 'node:http'
+import fastifySwagger from '@fastify/swagger'
+import fastifySwaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import { Type, type Static, type TObject, type TSchema } from 'typebox'
+import { Problem } from './schemas/common.js'
+import { LogRow } from './schemas/log.js'
+import { Saga, SagaAccepted, SagaPlan } from './schemas/saga.js'
+
+/** Schemas that the document names; where a route answers with one it refers to it. */
+const named = [Problem, Saga, SagaAccepted, SagaPlan, LogRow]
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
+
+/**
+ * GET /openapi.json, made from the schemas that validate, and GET /docs, a page that reads it. To be awaited before the
+ * routes that it is to know.
+ */
+export async function documentApi(app: FastifyInstance): Promise<void> {
+  for (const schema of named) app.addSchema(schema)
+  await app.register(fastifySwagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Durable sagas',
+        version,
+        description:
+          'Starts sagas, shows how they stand, and takes the word of people on those that are stuck. Every error is a problem document (RFC 9457).',
+      },
+      tags: [
+        { name: 'sagas', description: 'One saga: start, read, cancel, decide.' },
+        { name: 'log', description: 'What happened, attempt by attempt.' },
+        { name: 'failures', description: 'Failure injection: the demo, and tests.' },
+        { name: 'health', description: 'For whoever runs it.' },
+      ],
+    },
+    refResolver: { buildLocalReference: ({ $id }, _uri, _fragment, i) => (typeof $id === 'string' ? $id : `def-${i}`) },
+  })
+  await app.register(fastifySwaggerUi, {
+    routePrefix: '/docs',
+    // Without the bar in which another document could be asked for.
+    uiConfig: { layout: 'BaseLayout', docExpansion: 'list', validatorUrl: null },
+    theme: { title: 'Durable sagas: the API' },
+  })
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger())
+}
+
+/** A reference to one of the schemas that the document names. */
+export function ref<S extends TObject>(schema: S, more: { description?: string; headers?: object } = {}) {
+  return Type.Unsafe<Static<S>>({ $ref: `${(schema as { $id?: string }).$id}#`, ...more })
+}
+
+/** An answer that is text of another media type, as a stream is. */
+export function text(mediaType: string, description: string) {
+  return Type.Unsafe<string | void>({ description, content: { [mediaType]: { schema: { type: 'string' } } } })
+}
+
+/** What can be wrong with any request, whatever it asks for. */
+const ALWAYS = [403, 500, 503]
+
+/**
+ * A route's answers for its schema: those that work, by status, and the statuses of its problems beside those that any
+ * request can meet. Only the former are typed: problems are thrown.
+ */
+export function answers<const Success extends Record<number, TSchema>>(
+  success: Success,
+  ...problems: number[]
+): Success {
+  const problem = (status: number) => ({
+    description: STATUS_CODES[status] ?? 'Problem',
+    content: { 'application/problem+json': { schema: ref(Problem) } },
+  })
+  const statuses = [...problems, ...ALWAYS]
+  return { ...success, ...Object.fromEntries(statuses.map((status) => [status, problem(status)])) }
+}
