@@ -1,2 +1,7 @@
-/** Text as people write it, for a schema's `pattern`: something visible, no control characters, well-formed Unicode. */
-export const VISIBLE_TEXT = '^(?=[^]*[^\\p{Z}\\p{Cf}])[^\\p{Cc}\\p{Cs}]*$'
+/** Formats of strings, by the name that a schema gives them: JSON Schema's own patterns know, in most languages, no \p{…}. */
+export const textFormats = {
+  /** No control characters, well-formed Unicode. */
+  'unbroken-text': /^[^\p{Cc}\p{Cs}]*$/u,
+  /** The same, and something to be seen: text as people write it. */
+  'visible-text': /^(?=[^]*[^\p{Z}\p{Cf}])[^\p{Cc}\p{Cs}]*$/u,
+}

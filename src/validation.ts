@@ -1,8 +1,16 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
+import { textFormats } from './text.js'
 import type { InputProblem } from './saga/errors.js'
 
 // Nothing is bent to fit: no coercion, no removal of unknown fields. `strictTypes` off: schemas with if/then name types once.
-const options = { allErrors: true, strict: true, strictTypes: false, strictRequired: false, verbose: true } as const
+const options = {
+  allErrors: true,
+  strict: true,
+  strictTypes: false,
+  strictRequired: false,
+  verbose: true,
+  formats: textFormats,
+} as const
 
 /** For bodies and parameters. */
 export const strict = new Ajv({ ...options })
@@ -37,7 +45,7 @@ function toProblem({ keyword, instancePath, params, message = 'is not right', da
       return { path: instancePath, message: 'does not go with the other fields' }
     case 'minLength':
       return { path: instancePath, message: 'must not be empty' }
-    case 'pattern':
+    case 'format':
       return {
         path: instancePath,
         message:
@@ -45,6 +53,8 @@ function toProblem({ keyword, instancePath, params, message = 'is not right', da
             ? 'must not be empty'
             : 'must hold visible characters and no control characters or broken Unicode',
       }
+    case 'pattern':
+      return { path: instancePath, message: `does not have the form ${params['pattern']}` }
     case 'maxLength':
       return { path: instancePath, message: `must have at most ${params['limit']} characters` }
     default:

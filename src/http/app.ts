@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { fastifySSE } from '@fastify/sse'
 import fastifyStatic from '@fastify/static'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Config } from '../config.js'
 import type { Pool } from '../saga/node/db.js'
 import type { SagaStarter } from '../saga/node/saga-starter.js'
@@ -59,8 +59,8 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   )
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler(handleError)
-  refuseWrongMethods(app)
   guardHosts(app, context.config)
+  refuseWrongMethods(app)
   // Only JSON: a form of a foreign page can't send that.
   app.removeContentTypeParser('text/plain')
   refuseBrokenText(app)
@@ -95,16 +95,18 @@ function refuseWrongMethods(app: FastifyInstance): void {
       .join('/')
     routes.push({ methods: [method].flat(), pattern: new RegExp(`^${source}$`) })
   })
-  app.setNotFoundHandler((request, reply) => {
+  const explain = (request: FastifyRequest) => {
     const path = request.url.split('?')[0] ?? ''
     const allowed = new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods))
-    if (allowed.size === 0) return send(reply, new HttpProblem(404, `There is nothing at ${path.slice(0, 200)}.`))
+    if (allowed.size === 0) return new HttpProblem(404, `There is nothing at ${path.slice(0, 200)}.`)
     const allow = [...allowed].join(', ')
-    return send(
-      reply,
-      new HttpProblem(405, `${request.method} is not possible here; ${allow} is.`, { headers: { allow } }),
-    )
+    return new HttpProblem(405, `${request.method} is not possible here; ${allow} is.`, { headers: { allow } })
+  }
+  // Before the body is read, which may be wrong in a way that would be told instead.
+  app.addHook('onRequest', async (request) => {
+    if (request.is404) throw explain(request)
   })
+  app.setNotFoundHandler((request, reply) => send(reply, explain(request)))
 }
 
 /** Requests that are broken before they are requests. */

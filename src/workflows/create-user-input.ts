@@ -1,14 +1,13 @@
 import { Type, type Static } from 'typebox'
 import { completeFailures, failuresSchema, type Failures } from '../saga/failure.js'
 import type { InputProblem } from '../saga/errors.js'
-import { VISIBLE_TEXT } from '../text.js'
 import { makeCheck } from '../validation.js'
 
 const text = (maxLength: number, description: string) =>
   Type.String({
     minLength: 1,
     maxLength,
-    pattern: VISIBLE_TEXT,
+    format: 'visible-text',
     description: `${description} 1–${maxLength} characters after trimming.`,
   })
 

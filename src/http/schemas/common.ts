@@ -19,7 +19,7 @@ export type Problem = Static<typeof Problem>
 export const dateTime = Type.String({ format: 'date-time' })
 
 export const SagaParams = Type.Object({
-  id: Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\p{Cc}\\p{Cs}]+$' }),
+  id: Type.String({ minLength: 1, maxLength: 255, format: 'unbroken-text' }),
 })
 
 export const EventHeaders = Type.Object({

@@ -15,14 +15,14 @@ export const LogRow = Type.Object(
 )
 export type LogRow = Static<typeof LogRow>
 
-const word = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\p{Cc}\\p{Cs}]+$' })
+const word = Type.String({ minLength: 1, maxLength: 255, format: 'unbroken-text' })
 
 export const LogsQuery = Type.Object(
   {
     saga: Type.Optional(word),
     service: Type.Optional(word),
     status: Type.Optional(word),
-    limit: Type.Integer({ minimum: 1, maximum: 500, default: 50 }),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 50 })),
     before: Type.Optional(
       Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Only rows with a smaller id.' }),
     ),

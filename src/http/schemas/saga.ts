@@ -1,5 +1,4 @@
 import { Type, type Static } from 'typebox'
-import { VISIBLE_TEXT } from '../../text.js'
 import { dateTime } from './common.js'
 import { CreateUserRequest } from '../../workflows/create-user-input.js'
 
@@ -100,11 +99,11 @@ export const StartHeaders = Type.Object({
   prefer: Type.Optional(Type.String({ description: '`wait=SECONDS` (RFC 7240), as the query `wait`; at most 60.' })),
 })
 
-const actor = Type.String({ minLength: 1, maxLength: 100, pattern: VISIBLE_TEXT })
+const actor = Type.String({ minLength: 1, maxLength: 100, format: 'visible-text' })
 
 export const CancelRequest = Type.Object(
   {
-    reason: Type.String({ minLength: 1, maxLength: 500, pattern: VISIBLE_TEXT }),
+    reason: Type.String({ minLength: 1, maxLength: 500, format: 'visible-text' }),
     actor: Type.Optional(actor),
   },
   { additionalProperties: false },
@@ -113,9 +112,9 @@ export const CancelRequest = Type.Object(
 /** A person's word on what is stuck. */
 export const DecisionRequest = Type.Object(
   {
-    step: Type.String({ minLength: 1, maxLength: 255, pattern: VISIBLE_TEXT }),
+    step: Type.String({ minLength: 1, maxLength: 255, format: 'visible-text' }),
     action: literals('retry', 'resolve', 'skip'),
-    reason: Type.String({ minLength: 1, maxLength: 500, pattern: VISIBLE_TEXT }),
+    reason: Type.String({ minLength: 1, maxLength: 500, format: 'visible-text' }),
     actor,
     input: Type.Optional(Type.Unknown({ description: 'With retry: in the place of what the step was given.' })),
   },

@@ -17,13 +17,17 @@ export interface LogFilter {
   status?: string | undefined
   /** Only rows with a smaller id. */
   before?: number | undefined
-  limit: number
+  /** 50 where it is left out. */
+  limit?: number | undefined
 }
 
 const columns = `id, saga_id AS "sagaId", service, status, message, attempt, created_at AS "createdAt"`
 
 /** Newest first. */
-export async function listLog(db: Queryable, { saga, service, status, before, limit }: LogFilter): Promise<LogRow[]> {
+export async function listLog(
+  db: Queryable,
+  { saga, service, status, before, limit = 50 }: LogFilter,
+): Promise<LogRow[]> {
   const conditions: string[] = []
   const values: unknown[] = []
   const add = (condition: string, value: unknown) => {
