@@ -1,17 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Client as Temporal, Connection } from '@temporalio/client'
-import { Client as Postgres } from 'pg'
-import { startApp, type AppServer } from '../embedded/app-process.js'
-import { Output } from '../embedded/output.js'
-import { startPostgres } from '../embedded/postgres.js'
-import { startTemporal, withoutTemporalSettings } from '../embedded/temporal.js'
-import { findTemporal } from '../embedded/temporal-binary.js'
-import { migrate } from '../migrations.js'
+import type { Client as Postgres } from 'pg'
+import type { AppServer } from '../embedded/app-process.js'
 import { MEASURES, measure, median, type Measured } from './measure.js'
+import { count, runBench, type BenchServers } from './servers.js'
 
 /**
  * `npm run bench`: this system beside the same saga in the style of Temporal's sample, in alternating rounds of one run, on
@@ -27,9 +19,8 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 })
-const rounds = count('rounds')
-const sagas = count('sagas')
-const output = new Output(process.stderr)
+const rounds = count('rounds', values.rounds)
+const sagas = count('sagas', values.sagas)
 
 interface Case {
   name: string
@@ -60,106 +51,47 @@ interface Contender {
 /** By case and contender, a figure of each round. */
 type Results = Record<string, Record<Contender['name'], Measured[]>>
 
-async function main(): Promise<number> {
-  const folder = mkdtempSync(join(tmpdir(), 'saga-bench-'))
-  const log = (name: string) => join(folder, 'logs', `${name}.log`)
-  mkdirSync(join(folder, 'logs'))
-  const stops: (() => Promise<unknown>)[] = [async () => rmSync(folder, { recursive: true, force: true })]
-  const interrupted = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => interrupted.abort(new Error(`stopped by ${name}`)))
-  }
-  const { signal } = interrupted
-  try {
-    const { path: cli } = await findTemporal({ chosen: undefined, output, signal })
-    const postgres = await startPostgres({
-      dataDir: join(folder, 'postgres'),
-      port: 0,
-      logFile: log('postgres'),
-      signal,
-    })
-    stops.unshift(async () => {
-      await postgres.stop()
-      rmSync(postgres.home, { recursive: true, force: true })
-    })
-    await migrate(postgres.url)
-    const dbFile = join(folder, 'temporal.db')
-    const temporal = await startTemporal({ cli, dbFile, port: 0, uiPort: 0, logFile: log('temporal'), signal })
-    stops.unshift(() => temporal.stop())
-    const startOne = async (name: 'ours' | 'sample', program: string): Promise<AppServer> => {
-      const server = await startApp({
-        path: fileURLToPath(new URL(program, import.meta.url)),
-        env: {
-          ...withoutTemporalSettings(),
-          DATABASE_URL: postgres.url,
-          TEMPORAL_ADDRESS: temporal.address,
-          TEMPORAL_NAMESPACE: 'default',
-          PORT: '0',
-          HOST: '127.0.0.1',
-        },
-        logFile: log(name),
-        recordFile: join(folder, `${name}.json`),
-        signal,
-      })
-      stops.unshift(() => server.stop())
-      return server
-    }
-    const refusal = { failures: { C: { mode: 'always', kind: 'reject' } } }
-    const app = await startOne('ours', '../embedded/app.js')
-    const sample = await startOne('sample', './sample.js')
-    const contenders: Contender[] = [
-      { name: 'ours', server: app, path: '/saga?wait=60', refusal },
-      { name: 'sample', server: sample, path: '/saga', refusal: { refuse: true } },
-      { name: 'bare', server: sample, path: '/bare', refusal: { refuse: true } },
-    ]
-    const connection = await Connection.connect({ address: temporal.address })
-    stops.unshift(() => connection.close())
-    const database = new Postgres({ connectionString: postgres.url })
-    await database.connect()
-    stops.unshift(() => database.end())
-    await database.query(`UPDATE failure_injection SET failures = '{}'`)
+async function bench({ postgres, temporal, database, start, stops, output, signal }: BenchServers): Promise<void> {
+  const refusal = { failures: { C: { mode: 'always', kind: 'reject' } } }
+  const app = await start('ours', '../embedded/app.js')
+  const sample = await start('sample', './sample.js')
+  const contenders: Contender[] = [
+    { name: 'ours', server: app, path: '/saga?wait=60', refusal },
+    { name: 'sample', server: sample, path: '/saga', refusal: { refuse: true } },
+    { name: 'bare', server: sample, path: '/bare', refusal: { refuse: true } },
+  ]
+  const connection = await Connection.connect({ address: temporal.address })
+  stops.unshift(() => connection.close())
+  await database.query(`UPDATE failure_injection SET failures = '{}'`)
 
-    const batch = async (
-      { name, server, path, refusal }: Contender,
-      { refused, inFlight, sagas }: Case,
-    ): Promise<Measured> => {
-      signal.throwIfAborted()
-      const expected = refused ? 'COMPENSATED' : 'COMPLETED'
-      const body = { username: 'Jane Doe', address: '1 Long Street, Springfield', payment: '4111111111111111' }
-      const one = () => askFor(server.url + path, { ...body, ...(refused && refusal) }, expected)
-      const pids = { worker: server.pid, temporal: temporal.pid, postgres: postgres.pid }
-      const { ids, ...figures } = await measure({ one, sagas, inFlight, pids, temporal: new Temporal({ connection }) })
-      if (name !== 'bare') await checkRows(database, ids, { rows: refused ? 0 : 1 })
-      return figures
-    }
-    const results: Results = Object.fromEntries(cases.map(({ name }) => [name, { ours: [], sample: [], bare: [] }]))
-    await output.during('Warming up', async () => {
-      for (const contender of contenders) for (const one of cases) await batch(contender, { ...one, sagas: few })
-    })
-    for (let round = 1; round <= rounds; round++) {
-      await output.during(`Round ${round} of ${rounds}`, async () => {
-        for (const one of cases) {
-          // Each goes first in its turn: what is left of one batch slows the next.
-          for (const contender of round % 2 === 1 ? contenders : contenders.toReversed()) {
-            results[one.name]?.[contender.name].push(await batch(contender, one))
-          }
+  const batch = async (
+    { name, server, path, refusal }: Contender,
+    { refused, inFlight, sagas }: Case,
+  ): Promise<Measured> => {
+    signal.throwIfAborted()
+    const expected = refused ? 'COMPENSATED' : 'COMPLETED'
+    const body = { username: 'Jane Doe', address: '1 Long Street, Springfield', payment: '4111111111111111' }
+    const one = () => askFor(server.url + path, { ...body, ...(refused && refusal) }, expected)
+    const pids = { worker: server.pid, temporal: temporal.pid, postgres: postgres.pid }
+    const { ids, ...figures } = await measure({ one, sagas, inFlight, pids, temporal: new Temporal({ connection }) })
+    if (name !== 'bare') await checkRows(database, ids, { rows: refused ? 0 : 1 })
+    return figures
+  }
+  const results: Results = Object.fromEntries(cases.map(({ name }) => [name, { ours: [], sample: [], bare: [] }]))
+  await output.during('Warming up', async () => {
+    for (const contender of contenders) for (const one of cases) await batch(contender, { ...one, sagas: few })
+  })
+  for (let round = 1; round <= rounds; round++) {
+    await output.during(`Round ${round} of ${rounds}`, async () => {
+      for (const one of cases) {
+        // Each goes first in its turn: what is left of one batch slows the next.
+        for (const contender of round % 2 === 1 ? contenders : contenders.toReversed()) {
+          results[one.name]?.[contender.name].push(await batch(contender, one))
         }
-      })
-    }
-    console.log(values.json ? JSON.stringify({ rounds, sagas, results, ratios: ratiosOf(results) }) : toTable(results))
-    return 0
-  } catch (error) {
-    output.failure('The bench failed.', (error as Error).message)
-    return 1
-  } finally {
-    for (const stop of stops) await stop()
+      }
+    })
   }
-}
-
-function count(option: 'rounds' | 'sagas'): number {
-  const number = Number(values[option])
-  if (!Number.isInteger(number) || number < 1) throw new Error(`--${option} has to be a whole number, 1 or more`)
-  return number
+  console.log(values.json ? JSON.stringify({ rounds, sagas, results, ratios: ratiosOf(results) }) : toTable(results))
 }
 
 /** Starts one saga and waits for its end. Rejects where that is not the expected one. */
@@ -225,4 +157,4 @@ function toTable(results: Results): string {
     .join('\n')
 }
 
-process.exitCode = await main()
+process.exitCode = await runBench(bench)
