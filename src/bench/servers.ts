@@ -16,7 +16,7 @@ export interface BenchServers {
   temporal: TemporalServer
   database: Postgres
   /** Starts a program of `src/bench/` or beside it as a process that says when it is ready. */
-  start(name: string, program: string): Promise<AppServer>
+  start: (name: string, program: string) => Promise<AppServer>
   /** To be called, last first, when the bench is over. */
   stops: (() => Promise<unknown>)[]
   output: Output
