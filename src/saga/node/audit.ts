@@ -1,0 +1,286 @@
+import { WorkflowNotFoundError, type Client as Temporal } from '@temporalio/client'
+import type { Payload } from '@temporalio/common'
+import type { temporal } from '@temporalio/proto'
+import type { Changed } from '../types.js'
+import type { AnyService } from './barrier.js'
+import { withTransaction, type Pool } from './db.js'
+import { isEnded, recordColumns, type SagaRecord } from './saga-record.js'
+
+/** Two accounts of a saga that do not tell the same. */
+export interface Disagreement {
+  sagaId: string
+  /** What the saga's row is held against. */
+  with: 'log' | 'barrier' | 'effects' | 'history'
+  message: string
+}
+
+export interface AuditOptions {
+  pool: Pool
+  temporal: Temporal
+  /** Those whose barrier and tables are in the database of `pool`; of the others barrier and effects are not looked at. */
+  participants: readonly AnyService[]
+  /** Sagas that are unfinished, or have ended within so many hours. */
+  hours: number
+}
+
+/** What an audit has looked at. */
+export interface Audited {
+  sagas: number
+  /** Those whose history Temporal has not any more. */
+  forgotten: number
+}
+
+interface LogEntry {
+  sagaId: string
+  service: string
+  status: string
+  message: string
+  attempt: number | null
+}
+
+interface BarrierRow {
+  sagaId: string
+  step: string
+  op: 'invoke' | 'compensate'
+  verdict: string | null
+}
+
+const PAGE = 200
+const AT_ONCE = 8
+/** A saga that has moved so lately may move while it is looked at. */
+const GRACE_MS = 60_000
+
+/**
+ * Holds every saga's row against its log, the barriers and effects of its participants, and Temporal's history, and yields
+ * what does not agree. Reads only. Throws where PostgreSQL or Temporal is away.
+ */
+export async function* audit({
+  pool,
+  temporal,
+  participants,
+  hours,
+}: AuditOptions): AsyncGenerator<Disagreement, Audited> {
+  const audited = { sagas: 0, forgotten: 0 }
+  const byName = new Map(participants.map((one) => [one.name, one]))
+  for (let after = ''; ;) {
+    const { rows } = await pool.query<SagaRecord & { quietMs: number }>(
+      `SELECT ${recordColumns}, (extract(epoch FROM now() - greatest(progress_at, ended_at)) * 1000)::float8 AS "quietMs" FROM saga
+       WHERE saga_id > $1 AND (fate IN ('open', 'rollback') OR ended_at > now() - $2 * interval '1 hour')
+       ORDER BY saga_id LIMIT ${PAGE}`,
+      [after, hours],
+    )
+    const last = rows.at(-1)
+    if (!last) return audited
+    after = last.sagaId
+    const ids = rows.map(({ sagaId }) => sagaId)
+    const log = await grouped<LogEntry>(
+      pool,
+      `SELECT saga_id AS "sagaId", service, status, message, attempt FROM saga_log WHERE saga_id = ANY ($1) ORDER BY id`,
+      ids,
+    )
+    const barrier = await grouped<BarrierRow>(
+      pool,
+      `SELECT saga_id AS "sagaId", step, op, verdict FROM saga_barrier WHERE saga_id = ANY ($1)`,
+      ids,
+    )
+    for (let i = 0; i < rows.length; i += AT_ONCE) {
+      const found = await Promise.all(
+        rows.slice(i, i + AT_ONCE).map(async (saga) => {
+          audited.sagas += 1
+          const entries = log.get(saga.sagaId) ?? []
+          const history = await readHistory(temporal, saga)
+          if (!history && saga.firstRunId !== null) audited.forgotten += 1
+          return [
+            ...(isEnded(saga) ? logProblems(saga, entries) : []),
+            ...(isEnded(saga) ? barrierProblems(saga, barrier.get(saga.sagaId) ?? [], byName) : []),
+            ...(isEnded(saga) ? await effectProblems(pool, saga, byName) : []),
+            ...(history && saga.quietMs > GRACE_MS ? closingProblems(saga, history) : []),
+            ...(history && isEnded(saga) ? attemptProblems(saga, entries, history) : []),
+          ]
+        }),
+      )
+      yield* found.flat()
+    }
+  }
+}
+
+async function grouped<T extends { sagaId: string }>(
+  pool: Pool,
+  text: string,
+  ids: string[],
+): Promise<Map<string, T[]>> {
+  const { rows } = await pool.query<T>(text, [ids])
+  const groups = new Map<string, T[]>(ids.map((id) => [id, []]))
+  for (const row of rows) groups.get(row.sagaId)?.push(row)
+  return groups
+}
+
+/** One that was started elsewhere with input that is not right: nothing ran. */
+const isRefused = ({ error, steps }: SagaRecord) =>
+  error?.type === 'InvalidInput' && steps.every(({ status }) => status === 'pending')
+
+function logProblems(saga: SagaRecord, log: LogEntry[]): Disagreement[] {
+  const problems: Disagreement[] = []
+  const say = (message: string) => problems.push({ sagaId: saga.sagaId, with: 'log', message })
+  const rows = (service: string, status: string) =>
+    log.filter((one) => one.service === service && one.status === status).length
+  const isCompleted = saga.fate === 'completed'
+  const expected: [service: string, status: string, times: number][] = [
+    ['SAGA', 'started', isRefused(saga) ? 0 : 1],
+    ['SAGA', 'completed', isCompleted ? 1 : 0],
+    ['SAGA', 'compensated', isCompleted ? 0 : 1],
+    ['ROLLBACK', 'triggered', isCompleted || isRefused(saga) ? 0 : 1],
+  ]
+  for (const [service, status, times] of expected) {
+    const found = rows(service, status)
+    if (found !== times) say(`it is ${saga.status}, and its log has ${found} rows "${service} ${status}", not ${times}`)
+  }
+  const counted = [
+    ...saga.steps.map(({ step, attempts }) => ({ service: step, attempts })),
+    ...saga.compensations.map(({ step, attempts }) => ({ service: `COMPENSATE_${step}`, attempts })),
+  ]
+  for (const { service, attempts } of counted) {
+    const numbers = new Set(log.filter((one) => one.service === service).flatMap(({ attempt }) => attempt ?? []))
+    if (numbers.size !== attempts || [...numbers].some((number) => number > attempts))
+      say(`its row counts ${attempts} attempts of ${service}, its log has ${[...numbers].join(', ') || 'none'}`)
+  }
+  return problems
+}
+
+function barrierProblems(
+  { sagaId, fate, status, steps, compensations }: SagaRecord,
+  barrier: BarrierRow[],
+  participants: Map<string, AnyService>,
+): Disagreement[] {
+  const problems: Disagreement[] = []
+  const say = (message: string) => problems.push({ sagaId, with: 'barrier', message })
+  for (const { step, service, kind = 'compensatable', sagaId: nestedId, isByHand } of steps) {
+    if (!participants.has(service) || nestedId !== undefined) continue
+    const row = (op: BarrierRow['op']) => barrier.find((one) => one.step === step && one.op === op)
+    const [invoked, compensated] = [row('invoke'), row('compensate')]
+    const compensation = compensations.find((one) => one.step === step)
+    if (fate === 'completed') {
+      if (invoked?.verdict !== 'applied' && !isByHand)
+        say(`it is COMPLETED, and the barrier of ${step} says ${invoked?.verdict ?? 'nothing'}, not applied`)
+      if (compensated) say(`it is COMPLETED, and the barrier of ${step} has a compensation (${compensated.verdict})`)
+      continue
+    }
+    const isByPerson = compensation?.status === 'resolved' || compensation?.status === 'skipped'
+    if (
+      kind === 'retriable'
+        ? invoked?.verdict === 'applied'
+        : invoked?.verdict === 'applied' && !compensated && !isByPerson
+    )
+      say(`it is ${status}, and the barrier of ${step} says applied, with no compensation`)
+    if (compensation?.status === 'done' && compensated?.verdict !== 'done')
+      say(`its row says that ${step} was undone, the barrier of ${step} says ${compensated?.verdict ?? 'nothing'}`)
+  }
+  return problems
+}
+
+const none = Promise.resolve([])
+
+/** What the participants' `verify` finds of it, where they have one. */
+async function effectProblems(
+  pool: Pool,
+  saga: SagaRecord,
+  participants: Map<string, AnyService>,
+): Promise<Disagreement[]> {
+  const { sagaId, fate, status, steps, compensations } = saga
+  const problems: Disagreement[] = []
+  for (const { step, service, sagaId: nestedId, isByHand } of steps) {
+    const participant = participants.get(service)
+    if (!participant?.verify || nestedId !== undefined || isByHand) continue
+    const left = await withTransaction(pool, (tx) => participant.verify?.(tx, { sagaId }) ?? none)
+    const by = compensations.find((one) => one.step === step)?.status
+    const say = (message: string) => problems.push({ sagaId, with: 'effects', message })
+    if (fate === 'completed' && left.length === 0) say(`it is COMPLETED, and ${service} finds nothing of step ${step}`)
+    if (fate === 'rolledBack' && left.length > 0 && by !== 'skipped' && by !== 'resolved')
+      say(`it is ${status}, and ${service} still finds ${left.join(', ')} of step ${step}`)
+  }
+  return problems
+}
+
+interface History {
+  /** How its last run stands, as Temporal names it: RUNNING, COMPLETED, … */
+  status: string
+  /** What each attempt that history knows of has made of the saga. */
+  changes: Changed[]
+}
+
+/** The runs of the saga, from the one that its row names on; undefined where Temporal has none of it. */
+async function readHistory({ workflow, options }: Temporal, saga: SagaRecord): Promise<History | undefined> {
+  if (saga.firstRunId === null) return undefined
+  const { payloadConverter, payloadCodecs } = options.loadedDataConverter
+  const decode = async (payload: Payload): Promise<unknown> => {
+    let payloads = [payload]
+    for (const codec of payloadCodecs.toReversed()) payloads = await codec.decode(payloads)
+    return payloadConverter.fromPayload(payloads[0] ?? payload)
+  }
+  const changes: Changed[] = []
+  try {
+    for (let runId = saga.firstRunId; ;) {
+      const handle = workflow.getHandle(saga.sagaId, runId)
+      const { events } = await handle.fetchHistory()
+      for (const payload of (events ?? []).flatMap(payloadsOf)) changes.push(changedIn(await decode(payload)))
+      const next = events?.at(-1)?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId
+      if (!next) return { status: (await handle.describe()).status.name, changes }
+      runId = next
+    }
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined
+    throw error
+  }
+}
+
+type Event = temporal.api.history.v1.IHistoryEvent
+
+/** The payloads in which an activity of the engine tells what it has made of the saga: its result, or details of its failure. */
+function payloadsOf(event: Event): Payload[] {
+  const marker = event.markerRecordedEventAttributes
+  const failures = [
+    marker?.failure,
+    event.activityTaskFailedEventAttributes?.failure,
+    event.activityTaskStartedEventAttributes?.lastFailure,
+  ]
+  return [
+    ...(marker?.details?.['result']?.payloads ?? []),
+    ...(event.activityTaskCompletedEventAttributes?.result?.payloads ?? []),
+    ...failures.flatMap((failure) => (failure?.cause ?? failure)?.applicationFailureInfo?.details?.payloads ?? []),
+  ]
+}
+
+function changedIn(told: unknown): Changed {
+  if (typeof told !== 'object' || told === null) return {}
+  return ('changed' in told ? told.changed : told) as Changed
+}
+
+function closingProblems(saga: SagaRecord, { status }: History): Disagreement[] {
+  const allowed: Record<SagaRecord['fate'], string[]> = {
+    completed: ['COMPLETED'],
+    rolledBack: ['FAILED', 'CANCELLED'],
+    open: ['RUNNING'],
+    rollback: ['RUNNING'],
+  }
+  // A nested saga has run to its end, and waits for its parent's.
+  if (saga.handedOverAt || allowed[saga.fate].includes(status)) return []
+  const message = `it is ${saga.status}, and its run in Temporal is ${status}`
+  return [{ sagaId: saga.sagaId, with: 'history', message }]
+}
+
+/** Every attempt that history knows of has its row in the log. */
+function attemptProblems({ sagaId }: SagaRecord, log: LogEntry[], { changes }: History): Disagreement[] {
+  const known = new Map<string, number>()
+  const learn = (service: string, attempts: number) => known.set(service, Math.max(attempts, known.get(service) ?? 0))
+  for (const { step, compensation } of changes) {
+    if (step) learn(step.step, step.attempts)
+    if (compensation) learn(`COMPENSATE_${compensation.step}`, compensation.attempts)
+  }
+  return [...known].flatMap(([service, attempts]): Disagreement[] => {
+    const logged = new Set(log.filter((one) => one.service === service).flatMap(({ attempt }) => attempt ?? []))
+    const missing = Array.from({ length: attempts }, (_, i) => i + 1).filter((number) => !logged.has(number))
+    if (missing.length === 0) return []
+    const message = `Temporal's history knows of ${attempts} attempts of ${service}; the log lacks ${missing.join(', ')}`
+    return [{ sagaId, with: 'history', message }]
+  })
+}
