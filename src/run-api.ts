@@ -8,6 +8,7 @@ import { refuseOpenBind } from './http/guards.js'
 import { SagaFeed } from './http/saga-feed.js'
 import { TemporalHealth } from './http/temporal-health.js'
 import { requireCurrentSchema } from './migrations.js'
+import { SagaDecisions } from './saga/node/saga-decisions.js'
 import { SagaStarter } from './saga/node/saga-starter.js'
 import { SagaStore } from './saga/node/saga-store.js'
 import { TASK_QUEUE, type Temporal } from './temporal.js'
@@ -42,9 +43,10 @@ export async function startApi(config: Config, temporal: Temporal, logger: Logge
     await feed.start()
     await temporalHealth.start()
     const store = new SagaStore(pool, sagas)
+    const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)
     const links = { temporalUiUrl: config.temporalUiUrl, namespace: temporal.namespace }
-    const app = await makeApp({ config, pool, store, starter, feed, temporalHealth, links }, logger)
+    const app = await makeApp({ config, pool, store, decisions, starter, feed, temporalHealth, links }, logger)
     await app.listen({ host: config.host, port: config.port })
     const { port } = app.server.address() as AddressInfo
     return {

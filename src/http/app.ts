@@ -8,12 +8,14 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Config } from '../config.js'
 import type { Pool } from '../saga/node/db.js'
+import type { SagaDecisions } from '../saga/node/saga-decisions.js'
 import type { SagaStarter } from '../saga/node/saga-starter.js'
 import type { SagaStore } from '../saga/node/saga-store.js'
 import { coercing, strict } from '../validation.js'
 import { guardHosts } from './guards.js'
 import { documentApi } from './openapi.js'
 import { handleError, HttpProblem, send, toProblem } from './problem.js'
+import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
 import { healthRoutes } from './routes/health.js'
@@ -28,6 +30,7 @@ export interface AppContext {
   config: Config
   pool: Pool
   store: SagaStore
+  decisions: SagaDecisions
   starter: SagaStarter
   feed: SagaFeed
   temporalHealth: TemporalHealth
@@ -68,6 +71,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await documentApi(app)
   await app.register(fastifySSE, { heartbeatInterval: 15_000 })
   await app.register(sagaRoutes(context))
+  await app.register(decisionRoutes(context))
   await app.register(eventRoutes(context))
   await app.register(logRoutes(context))
   await app.register(failureRoutes(context))

@@ -24,12 +24,17 @@ export function toAccepted({ sagaId, status }: SagaRecord, links: LinkOptions): 
   return { sagaId, status, links: toLinks(sagaId, links) }
 }
 
-function toLinks(sagaId: string, { temporalUiUrl, namespace }: LinkOptions): Saga['links'] {
+/** Where Temporal's Web UI shows a workflow. */
+export function temporalLink(workflowId: string, { temporalUiUrl, namespace }: LinkOptions): string {
+  return `${temporalUiUrl}/namespaces/${encodeURIComponent(namespace)}/workflows/${encodeURIComponent(workflowId)}`
+}
+
+function toLinks(sagaId: string, links: LinkOptions): Saga['links'] {
   const id = encodeURIComponent(sagaId)
   return {
     self: `/saga/${id}`,
     logs: `/logs?saga=${id}`,
     events: `/saga/${id}/events`,
-    temporal: `${temporalUiUrl}/namespaces/${encodeURIComponent(namespace)}/workflows/${id}`,
+    temporal: temporalLink(sagaId, links),
   }
 }

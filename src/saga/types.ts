@@ -404,6 +404,27 @@ export interface SagaActivities {
   closeRolledBack(order: { verified: boolean }): Promise<Closing>
 }
 
+/** The workflow's side of a call that decides for many sagas; src/saga/node/saga-decisions.ts implements it. */
+export interface DecisionsActivities {
+  /** Decides for some of the sagas that are left, at the call's rate; how the call stands then. */
+  decideSome(call: DecisionsCall): Promise<DecisionsState>
+  /** Ends a call that is not to go on. */
+  stopDecisions(call: DecisionsCall & { because: string }): Promise<DecisionsState>
+}
+
+/** One call that decides for many sagas. */
+export interface DecisionsCall {
+  decisionsId: string
+}
+
+export interface DecisionsState {
+  /** `stopped`: some of its sagas were not tried. */
+  status: 'running' | 'done' | 'stopped'
+  matching: number
+  decided: number
+  failed: number
+}
+
 export interface SweepActivities {
   /** Looks after every saga whose row is unfinished and which nobody has in hand. */
   sweep(): Promise<Swept>
@@ -415,6 +436,8 @@ export interface Swept {
   cancelled: number
   recovered: number
   decided: number
+  /** Not sagas, but calls that decide for many of them, whose run was gone. */
+  decisions: number
   /** Whose run is open, but which have not moved for ten minutes. */
   withoutProgress: number
 }

@@ -670,7 +670,7 @@ test.concurrent('a sweep that does not reach Temporal ends, and the next one goe
   await new Promise<void>((resolve) => void relay.listen(0, '127.0.0.1', resolve))
   const connection = await NativeConnection.connect({ address: `127.0.0.1:${(relay.address() as AddressInfo).port}` })
   const starter = new SagaStarter(new Client({ connection, namespace: sagas.where.namespace }), TASK_QUEUE)
-  const relayed = makeSweepActivities(engine.store, starter, pino({ level: 'silent' }))
+  const relayed = makeSweepActivities(engine.store, engine.decisions, starter, pino({ level: 'silent' }))
   isCut = true
   for (const wire of wires) wire.destroy()
   await expect(starter.look(sagaId)).rejects.toThrow('Temporal gave no answer within 3 s')

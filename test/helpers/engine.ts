@@ -15,6 +15,7 @@ import { makePool, sagaBounds } from '../../src/saga/node/db.js'
 import { startApi } from '../../src/run-api.js'
 import { makeSagaActivities } from '../../src/saga/node/activities.js'
 import type { AnyService } from '../../src/saga/node/barrier.js'
+import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
 import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
@@ -31,6 +32,7 @@ export interface Engine {
   sagas: Sagas
   client: Client
   store: SagaStore
+  decisions: SagaDecisions
   starter: SagaStarter
   /** The sweep's work, to be done now. */
   sweep: SweepActivities
@@ -79,9 +81,11 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const participants = makePool(database, { max: 10, name, bounds: { lock_timeout: 3_000, statement_timeout: 4_000 } })
   const store = new SagaStore(pool, types.map(takenAsItComes))
   const starter = new SagaStarter(temporal.client, TASK_QUEUE)
-  const sweep = makeSweepActivities(store, starter, logger)
+  const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
+  const sweep = makeSweepActivities(store, decisions, starter, logger)
   const activities = {
     ...sweep,
+    ...makeDecisionsActivities(decisions, starter, logger),
     ...makeSagaActivities({
       store,
       stepTimeoutMs,
@@ -117,6 +121,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     sagas,
     client: temporal.client,
     store,
+    decisions,
     starter,
     sweep,
     async start(type, input, { failures = {}, sagaId = randomUUID() } = {}) {

@@ -393,6 +393,27 @@ export function refusalOf(record: SagaRecord, { step, action, input }: Decision)
   return undefined
 }
 
+/** What a decision for many was made for: a step as it was stuck then. */
+export interface Matched {
+  /** How many decisions it had had. */
+  decisions: number
+  errorType?: string
+}
+
+/** Why a step that is stuck is not the one any more that was `matched`; undefined where it is. */
+export function changeOf(record: SagaRecord, { step }: Decision, matched: Matched): string | undefined {
+  const stuck = stuckOn(record, step)
+  const { decision, error } = stuck ?? {}
+  const where = `Step ${step} of saga ${record.sagaId}`
+  if (decision && decision.number > matched.decisions) {
+    return `${where} has been decided by ${decision.actor} meanwhile (${decision.action}), and is stuck again; look at it anew.`
+  }
+  if (matched.errorType !== undefined && error?.type !== matched.errorType) {
+    return `${where} is stuck for another reason by now (${error ? sentence(error) : 'none is known'}); look at it anew.`
+  }
+  return undefined
+}
+
 /** The same decision once more, as after an answer that was lost: it has been taken. */
 export function repeatedDecision(
   record: SagaRecord,

@@ -8,7 +8,8 @@ import {
   type WorkflowExecutionDescription,
 } from '@temporalio/client'
 import type { Logger } from 'pino'
-import type { RecordedDecision, SweepActivities } from '../types.js'
+import type { DecisionsCall, RecordedDecision, SweepActivities } from '../types.js'
+import type { SagaDecisions } from './saga-decisions.js'
 import { isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
 import { requestOf, type SagaStore } from './saga-store.js'
 
@@ -23,6 +24,9 @@ const SWEEP_MS = 40_000
 const AT_ONCE = 8
 /** One that has a run and no person to wait for, and has not moved for so long, is counted. */
 const PROGRESS_MS = 600_000
+
+/** The workflow id of a call that decides for many. */
+export const decisionsRunId = (decisionsId: string) => `saga-decisions-${decisionsId}`
 
 /** Brings to Temporal what stands in the sagas' rows. Every call may be repeated. */
 export class SagaStarter {
@@ -74,6 +78,19 @@ export class SagaStarter {
     } catch (error) {
       if (!(error instanceof WorkflowNotFoundError)) throw error
     }
+  }
+
+  /** Starts the run of a call that decides for many, also where an earlier one of it was ended by somebody. */
+  async startDecisions(decisionsId: string): Promise<'started' | 'known'> {
+    return this.#started(() =>
+      this.client.workflow.start('sagaDecisions', {
+        workflowId: decisionsRunId(decisionsId),
+        taskQueue: this.taskQueue,
+        args: [{ decisionsId }],
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
+      }),
+    )
   }
 
   /** What became of the saga's last run: `open`, `forgotten`, or how it was lost. */
@@ -137,19 +154,25 @@ export class SagaStarter {
 }
 
 /** The sweep's work: whatever an unfinished saga needs that nobody has in hand. */
-export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logger: Logger): SweepActivities {
+export function makeSweepActivities(
+  store: SagaStore,
+  decisions: SagaDecisions,
+  starter: SagaStarter,
+  logger: Logger,
+): SweepActivities {
   /** Calls `bring` for each, some side by side; how many it says it has brought on. One that fails does not hold the others. */
-  async function each(
-    records: SagaRecord[],
+  async function each<R extends { sagaId: string } | DecisionsCall>(
+    records: R[],
     until: number,
-    bring: (record: SagaRecord) => Promise<boolean>,
+    bring: (record: R) => Promise<boolean>,
   ): Promise<number> {
     let brought = 0
-    const one = async (record: SagaRecord) => {
+    const one = async (record: R) => {
       try {
         if (await bring(record)) brought += 1
       } catch (error) {
-        logger.error({ sagaId: record.sagaId, err: error }, 'Sweeping failed')
+        const whose = 'sagaId' in record ? { sagaId: record.sagaId } : { decisionsId: record.decisionsId }
+        logger.error({ ...whose, err: error }, 'Sweeping failed')
       }
     }
     for (let next = 0; next < records.length && Date.now() < until; next += AT_ONCE) {
@@ -178,6 +201,11 @@ export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logg
     return true
   }
 
+  /** Where its run is open it is left to that. */
+  async function startDecisions({ decisionsId }: DecisionsCall): Promise<boolean> {
+    return (await starter.startDecisions(decisionsId)) === 'started'
+  }
+
   /** Takes up a saga whose run is gone, however it went. */
   async function takeUp({ sagaId }: SagaRecord): Promise<boolean> {
     // Also where Temporal does not answer: the next sweep looks at others first.
@@ -198,6 +226,7 @@ export function makeSweepActivities(store: SagaStore, starter: SagaStarter, logg
         started: await each(await store.unstarted(SWEEP_AFTER_MS), until, start),
         cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), until, cancel),
         decided: await each(await store.undecided(SWEEP_AFTER_MS), until, decide),
+        decisions: await each(await decisions.unfinished(SWEEP_AFTER_MS), until, startDecisions),
         recovered: await each(await store.unwatched(LOOK_AFTER_MS), until, takeUp),
         withoutProgress: await store.countWithoutProgress(PROGRESS_MS),
       }

@@ -7,6 +7,7 @@ import type {
   Closing,
   CompensateOrder,
   CompletionClaim,
+  Decision,
   Ending,
   InvokeOrder,
   Json,
@@ -42,6 +43,7 @@ import {
   afterRollback,
   afterTaking,
   afterVerification,
+  changeOf,
   decidedSteps,
   dueCompensations,
   endedAttempts,
@@ -51,6 +53,7 @@ import {
   type AttemptEnd,
   type Findings,
   type LogEntry,
+  type Matched,
 } from './projection.js'
 import {
   cancelCause,
@@ -104,6 +107,9 @@ export type DecisionAnswer =
   | { kind: 'recorded'; decision: RecordedDecision; record: SagaRecord }
   | { kind: 'refused'; why: string }
   | { kind: 'unknown' }
+
+/** What became of one of many decisions. */
+export type MatchedAnswer = { kind: 'recorded'; decision: RecordedDecision } | { kind: 'refused'; why: string }
 
 const STARTED_ANEW = 'taken up again: its last run was gone, and it was started anew'
 
@@ -511,6 +517,25 @@ export class SagaStore {
     })
   }
 
+  /**
+   * A decision for one of many, in the transaction of its caller, who notes there what became of it: so it is made once,
+   * however often it is tried. Only on what was `matched`: what is stuck anew since then waits for a word of its own.
+   */
+  decideMatched(tx: Client, sagaId: string, decision: Decision, matched: Matched): Promise<MatchedAnswer> {
+    return this.#changeLocked(
+      sagaId,
+      async (record, save) => {
+        const refused = refusalOf(record, decision) ?? changeOf(record, decision, matched)
+        if (refused !== undefined) return { kind: 'refused', why: refused }
+        const reason = redacted(decision.reason, this.secretsOf(record))
+        const { changes, entries, recorded } = afterDecision(record, decision, { reason })
+        await save(changes, entries)
+        return { kind: 'recorded', decision: recorded }
+      },
+      tx,
+    )
+  }
+
   /** Notes that a run acts on a decision: from then on nobody needs to be told of it. With the steps done by hand. */
   takeDecision(
     sagaId: string,
@@ -673,16 +698,20 @@ export class SagaStore {
     return this.#changeLocked(sagaId, work)
   }
 
-  /** The same with the row locked from the start, and in one transaction with what `work` does besides. */
-  #changeLocked<T>(sagaId: string, work: Work<T, Client>): Promise<T> {
-    return withTransaction(this.pool, async (tx) => {
+  /**
+   * The same with the row locked from the start, and in one transaction with what `work` does besides: the caller's, where
+   * it has one.
+   */
+  #changeLocked<T>(sagaId: string, work: Work<T, Client>, within?: Client): Promise<T> {
+    const locked = async (tx: Client) => {
       const { rows } = await tx.query<ReadRecord>(`SELECT ${readColumns} FROM saga WHERE saga_id = $1 FOR UPDATE`, [
         sagaId,
       ])
       const [record] = rows
       if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
       return work(record, saveOn(tx, record), tx)
-    })
+    }
+    return within ? locked(within) : withTransaction(this.pool, locked)
   }
 }
 

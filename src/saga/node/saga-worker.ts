@@ -13,6 +13,7 @@ import { makeSagaActivities } from './activities.js'
 import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas } from './bundle.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
+import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
 import { SagaStore, type Times } from './saga-store.js'
@@ -26,7 +27,7 @@ export interface SagaWorkerOptions extends Times {
   /** On the same connection, and of the namespace that is served. */
   client: Client
   taskQueue: string
-  /** The sagas' code with `recoverSaga` and `sagaSweep`: bundled by `bundleSagas`, or the path of its module. */
+  /** The sagas' code with `recoverSaga`, `sagaSweep` and `sagaDecisions`: bundled by `bundleSagas`, or the path of its module. */
   workflows: { workflowBundle: WorkflowBundleOption } | { workflowsPath: string }
   dataConverter?: DataConverter
   /** PostgreSQL of the sagas' rows, and of the participants' barriers and tables. */
@@ -74,6 +75,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
   }
   try {
     const store = new SagaStore(pool, sagas)
+    const decisions = new SagaDecisions(pool, store, taskQueue)
+    const starter = new SagaStarter(client, taskQueue)
     const { around = (plain) => plain, interceptors } = options
     const barred = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
@@ -86,7 +89,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       ...(dataConverter && { dataConverter }),
       ...(interceptors && { interceptors }),
       activities: {
-        ...makeSweepActivities(store, new SagaStarter(client, taskQueue), logger),
+        ...makeSweepActivities(store, decisions, starter, logger),
+        ...makeDecisionsActivities(decisions, starter, logger),
         ...makeSagaActivities({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger }),
       },
       // Longer than the longest attempt, or a stop would cut calls off in the middle.
