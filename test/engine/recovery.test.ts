@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { createServer, connect, type AddressInfo, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from '@jest/globals'
 import { Client } from '@temporalio/client'
@@ -13,7 +12,8 @@ import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-start
 import { TASK_QUEUE } from '../../src/temporal.js'
 import { testEnded } from '../helpers/check-ended.js'
 import { effectService, startEngine } from '../helpers/engine.js'
-import { query, readShared } from '../helpers/shared.js'
+import { startRelay } from '../helpers/relay.js'
+import { query } from '../helpers/shared.js'
 import { until } from '../helpers/until.js'
 
 /** Calls that are refused for as long as they stand here, as "saga step op". */
@@ -656,27 +656,15 @@ test.concurrent("a saga that can't be taken up does not hold the others", async 
 test.concurrent('a sweep that does not reach Temporal ends, and the next one goes on', async () => {
   const sagaId = await terminated('orderSaga', 'two success 1', { three: { mode: 'first', n: 1, kind: 'hang' } })
   await sagas.logged(sagaId, 'three failed 1')
-  // The real server behind a wire that can be cut.
-  const [host = '', port = ''] = readShared().temporal.split(':')
-  const wires = new Set<Socket>()
-  let isCut = false
-  const relay = createServer((near) => {
-    if (isCut) near.destroy()
-    const far = connect(Number(port), host)
-    for (const end of [near, far]) end.on('error', () => {})
-    wires.add(near.on('close', () => void far.destroy()))
-    near.pipe(far).pipe(near)
-  })
-  await new Promise<void>((resolve) => void relay.listen(0, '127.0.0.1', resolve))
-  const connection = await NativeConnection.connect({ address: `127.0.0.1:${(relay.address() as AddressInfo).port}` })
+  const relay = await startRelay()
+  const connection = await NativeConnection.connect({ address: relay.address })
   const starter = new SagaStarter(new Client({ connection, namespace: sagas.where.namespace }), TASK_QUEUE)
   const relayed = makeSweepActivities(engine.store, engine.decisions, starter, pino({ level: 'silent' }))
-  isCut = true
-  for (const wire of wires) wire.destroy()
+  relay.cut()
   await expect(starter.look(sagaId)).rejects.toThrow('Temporal gave no answer within 3 s')
   await makeDue(sagaId)
   await relayed.sweep()
-  isCut = false
+  relay.mend()
   await until('the wire is whole again, and the saga taken up', async () => {
     await makeDue(sagaId)
     await relayed.sweep()
@@ -684,7 +672,7 @@ test.concurrent('a sweep that does not reach Temporal ends, and the next one goe
   })
   expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
   await connection.close()
-  await new Promise((resolve) => relay.close(resolve))
+  await relay.stop()
 })
 
 testEnded(

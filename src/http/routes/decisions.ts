@@ -83,6 +83,7 @@ export const decisionRoutes =
   }
 
 function withTrimmedFilter<T>(body: T): T {
-  if (typeof body !== 'object' || body === null || !('filter' in body)) return body
-  return { ...body, filter: trimmed(body.filter) }
+  const { filter } = (body ?? {}) as { filter?: unknown }
+  // Whatever is no object, such as a list, which has a method of that name, is left to the check.
+  return typeof filter === 'object' ? { ...body, filter: trimmed(filter) } : body
 }

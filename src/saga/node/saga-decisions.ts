@@ -73,16 +73,15 @@ export class SagaDecisions {
         `WITH call AS (
            INSERT INTO saga_decisions (decisions_id, task_queue, step, error_type, action, reason, actor, per_second,
                                        stop_after_failures, matching, status, ended_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-                   CASE $10 WHEN 0 THEN 'done' ELSE 'running' END, CASE $10 WHEN 0 THEN now() END)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $11 = 'done' THEN now() END)
            ON CONFLICT DO NOTHING RETURNING decisions_id
          )
          INSERT INTO saga_decisions_saga (decisions_id, position, saga_id, decisions)
          SELECT decisions_id, position, saga_id, decisions
-         FROM call, unnest($11::text[], $12::integer[]) WITH ORDINALITY AS matched (saga_id, decisions, position)`,
+         FROM call, unnest($12::text[], $13::integer[]) WITH ORDINALITY AS matched (saga_id, decisions, position)`,
         [
           ...[decisionsId, this.taskQueue, filter.step, filter.errorType ?? null, action, reason, actor],
-          ...[perSecond, stopAfterFailures, matched.length],
+          ...[perSecond, stopAfterFailures, matched.length, matched.length === 0 ? 'done' : 'running'],
           matched.map(({ sagaId }) => sagaId),
           matched.map(({ decisions }) => decisions),
         ],

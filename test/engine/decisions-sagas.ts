@@ -1,0 +1,5 @@
+export { recoverSaga } from '../../src/saga/workflow/recover-saga.js'
+export { sagaDecisions } from '../../src/saga/workflow/saga-decisions.js'
+export { stackSaga } from './attention-sagas.js'
+export { roomSaga, staySaga } from './nested-sagas.js'
+export { tripSaga } from './sagas.js'
