@@ -52,6 +52,7 @@ const shared = {
     sagas: engine.sagas,
     client: engine.client,
     starter: engine.starter,
+    decisions: engine.decisions,
     broken,
     kill: () => Promise.reject(new Error('The engine runs in the process of the tests')),
     restart: () => Promise.reject(new Error('The engine runs in the process of the tests')),

@@ -4,6 +4,7 @@ import type { effectService } from '../helpers/engine.js'
 /** The workflow code of the scenarios that the shipped saga has no steps for. */
 export { tripSaga } from '../engine/sagas.js'
 export { recoverSaga } from '../../src/saga/workflow/recover-saga.js'
+export { sagaDecisions } from '../../src/saga/workflow/saga-decisions.js'
 
 type Effect = ReturnType<typeof effectService>
 

@@ -1,5 +1,6 @@
 import type { Client } from '@temporalio/client'
 import type { FailuresInput } from '../../src/saga/failure.js'
+import type { SagaDecisions } from '../../src/saga/node/saga-decisions.js'
 import type { SagaStarter } from '../../src/saga/node/saga-starter.js'
 import type { Sagas } from '../helpers/sagas.js'
 import { until } from '../helpers/until.js'
@@ -9,6 +10,8 @@ export interface Stage {
   sagas: Sagas
   client: Client
   starter: SagaStarter
+  /** On the engine's stage. */
+  decisions?: SagaDecisions
   /** Services of the engine's stage whose calls are refused for good, each as "hotel compensate" or "hotel verify". */
   broken: Set<string>
   kill(): Promise<void>
@@ -88,6 +91,35 @@ async function decide({ sagas }: Stage, sagaId: string, decision: object): Promi
   const body = { reason: 'looked into it', actor: 'grace', ...decision }
   const response = await sagas.post(`/saga/${sagaId}/decision`, body)
   if (!response.ok) throw new Error(`The decision on ${sagaId} was refused: ${await response.text()}`)
+}
+
+/** A call that decides, one a second, for trips that are stuck on a step which no other scenario's is; its run's id is the name. */
+function decidedForMany(
+  name: string,
+  { step, op, trips }: { step: string; op: 'invoke' | 'compensate'; trips: number },
+  then?: Scenario['play'],
+): Scenario {
+  const failures: FailuresInput = op === 'compensate' ? { charge: { mode: 'always', kind: 'reject' } } : {}
+  return {
+    name,
+    stage: 'engine',
+    runs: ['sagaDecisions'],
+    async play(stage, runId) {
+      for (let i = 1; i <= trips; i += 1) {
+        const sagaId = `${name}.${i}`
+        stage.broken.add(`${sagaId} ${step} ${op}`)
+        const args = [{ to: 'Zürich', failures }]
+        await stage.client.workflow.start('tripSaga', { workflowId: sagaId, taskQueue: 'saga', args })
+        await stage.sagas.logged(sagaId, op === 'compensate' ? `COMPENSATE_${step} stuck` : `${step} stuck`)
+      }
+      const decisionsId = runId.replace('saga-decisions-', '')
+      const word = { action: 'resolve', reason: 'looked into it', actor: 'grace' } as const
+      const order = { decisionsId, filter: { step }, ...word, perSecond: 1, stopAfterFailures: 10 }
+      await stage.decisions?.write(order)
+      await stage.starter.startDecisions(decisionsId)
+      await then?.(stage, runId)
+    },
+  }
 }
 
 const stuckInA: FailuresInput = {
@@ -371,6 +403,11 @@ export const scenarios: Scenario[] = [
     failures: { hotel: { mode: 'always', when: 'after' } },
     broken: ['hotel verify'],
     then: (stage, sagaId) => decide(stage, sagaId, { step: 'hotel', action: 'resolve' }),
+  }),
+  decidedForMany('saga-decisions-done', { step: 'flight', op: 'compensate', trips: 8 }),
+  decidedForMany('saga-decisions-cancelled', { step: 'letter', op: 'invoke', trips: 3 }, async ({ client, decisions }, runId) => {
+    await until('one is decided', async () => ((await decisions?.get('cancelled'))?.decided ?? 0) > 0)
+    await client.workflow.getHandle(runId).cancel()
   }),
   {
     name: 'saga-sweep-v1',

@@ -118,6 +118,14 @@ describe('an answer is as the document says', () => {
     await post(`/saga/${sagaId}/cancel`, { reason: 'changed my mind' }, '/saga/{id}/cancel')
   })
 
+  test('for a decision on many', async () => {
+    // On a step that no saga has.
+    const body = { filter: { step: 'Z' }, action: 'retry', reason: 'seen to', actor: 'grace' }
+    const { decisionsId } = (await post('/saga/decisions', body)) as { decisionsId: string }
+    const progress = await get(`/saga/decisions/${decisionsId}`, '/saga/decisions/{id}')
+    expect(progress).toMatchObject({ status: 'done', matching: 0 })
+  })
+
   test('where the request is at fault', async () => {
     const unknown = randomUUID()
     const refused = [
@@ -129,9 +137,11 @@ describe('an answer is as the document says', () => {
       await get(`/saga/${unknown}/events`, '/saga/{id}/events'),
       await post(`/saga/${unknown}/cancel`, { reason: 'x' }, '/saga/{id}/cancel'),
       await post(`/saga/${unknown}/decision`, {}, '/saga/{id}/decision'),
+      await post('/saga/decisions', { filter: {} }),
+      await get(`/saga/decisions/${unknown}`, '/saga/decisions/{id}'),
     ]
     expect(refused.map((problem) => (problem as { status: number }).status)).toEqual([
-      ...[400, 400, 400, 404, 404, 404, 404, 400],
+      ...[400, 400, 400, 404, 404, 404, 404, 400, 400, 404],
     ])
   })
 

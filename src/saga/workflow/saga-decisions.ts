@@ -8,6 +8,9 @@ const { decideSome, stopDecisions } = proxyActivities<DecisionsActivities>({
   retry: { initialInterval: '1s', maximumInterval: '10s' },
 })
 
+/** A run begins anew behind so many events: some eighty activities, or seven minutes. */
+const LONG_HISTORY = 500
+
 /**
  * Carries out a call that decides for many sagas. Which they are, how far it has come, and how soon the next decision may be
  * made stand in PostgreSQL, so that no repetition of this run or its activities makes one twice. Cancelling the run stops the
@@ -15,7 +18,7 @@ const { decideSome, stopDecisions } = proxyActivities<DecisionsActivities>({
  */
 export async function sagaDecisions(call: DecisionsCall): Promise<DecisionsState> {
   try {
-    while (!workflowInfo().continueAsNewSuggested && workflowInfo().historyLength < 2_000) {
+    while (!workflowInfo().continueAsNewSuggested && workflowInfo().historyLength < LONG_HISTORY) {
       const state = await decideSome(call)
       if (state.status !== 'running') return state
     }
