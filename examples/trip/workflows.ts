@@ -2,6 +2,7 @@ import { compensatable, defineSaga, nested, pivot, retriable } from '../../src/s
 import type { breakfast, car, charge, flight, room, ticket } from './services/index.js'
 
 export { recoverSaga } from '../../src/saga/workflow/recover-saga.js'
+export { sagaDecisions } from '../../src/saga/workflow/saga-decisions.js'
 export { sagaSweep } from '../../src/saga/workflow/saga-sweep.js'
 
 export interface Stay {

@@ -1,9 +1,8 @@
 import { Type, type Static } from 'typebox'
-import { VISIBLE_TEXT } from '../../text.js'
 import { dateTime, SagaParams } from './common.js'
 
 const text = (maxLength: number, description: string) =>
-  Type.String({ minLength: 1, maxLength, pattern: VISIBLE_TEXT, description })
+  Type.String({ minLength: 1, maxLength, format: 'visible-text', description })
 
 const Filter = Type.Object(
   {
