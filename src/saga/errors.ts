@@ -25,6 +25,8 @@ export const FailureType = {
   Terminated: 'Terminated',
   /** A decision that can't be taken: nothing has changed. */
   DecisionRefused: 'DecisionRefused',
+  /** A run that is to decide for many finds no call that asks for it. */
+  UnknownDecisions: 'UnknownDecisions',
   /** A compensation is done, and yet its participant still finds something of the saga. */
   Residue: 'Residue',
 } as const
@@ -72,6 +74,11 @@ export function deadlineExceeded({ deadlineMs }: { deadlineMs: number }): Rollba
 
 export function decisionRefused(message: string): ApplicationFailure {
   return ApplicationFailure.create({ type: FailureType.DecisionRefused, message, nonRetryable: true })
+}
+
+export function unknownDecisions(decisionsId: string): ApplicationFailure {
+  const message = `There are no decisions ${decisionsId}; POST /saga/decisions makes some, and starts their run.`
+  return ApplicationFailure.create({ type: FailureType.UnknownDecisions, message, nonRetryable: true })
 }
 
 /** The failure that closes a rolled back saga; its details are the whole account: cause and every compensation. */

@@ -360,6 +360,14 @@ test.concurrent('a call whose history has grown long goes on in a new run', asyn
   for (const sagaId of sagaIds) expect(await words(sagaId)).toEqual(['retry by noether: mended'])
 })
 
+test.concurrent('a run that is started by hand, with no call behind it, fails', async () => {
+  const workflowId = `saga-decisions-${randomUUID()}`
+  const options = { workflowId, taskQueue: 'saga', args: [{ decisionsId: 'unheard-of' }] }
+  await expect(client.workflow.execute('sagaDecisions', options)).rejects.toMatchObject({
+    cause: { cause: { type: 'UnknownDecisions', message: expect.stringContaining('no decisions unheard-of') } },
+  })
+})
+
 test.concurrent('a nested saga that waits is one of its own', async () => {
   const sagaId = randomUUID()
   refusing.add(`${sagaId} car`)

@@ -55,7 +55,7 @@ export const DecisionsProgress = Type.Object(
     decisionsId,
     status: Type.Enum(['running', 'done', 'stopped'], { description: '`stopped`: some sagas were not tried.' }),
     stoppedBecause: Type.Optional(Type.String()),
-    filter: Filter,
+    filter: Type.Object({ step: Type.String(), errorType: Type.Optional(Type.String()) }),
     action,
     reason: Type.String(),
     actor: Type.String(),

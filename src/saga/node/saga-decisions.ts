@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Context } from '@temporalio/activity'
 import type { Logger } from 'pino'
+import { unknownDecisions } from '../errors.js'
 import type { Decision, DecisionsActivities, DecisionsCall, DecisionsState, RecordedDecision } from '../types.js'
 import { isPassing, withTransaction, type Client, type Pool } from './db.js'
 import type { SagaStarter } from './saga-starter.js'
@@ -120,12 +121,13 @@ export class SagaDecisions {
       const [call] = calls
       if (!call) return { kind: 'ended' }
       if (call.waitMs > 0) return { kind: 'early', waitMs: call.waitMs }
+      // One after the other, so that what is behind is counted.
+      const position = call.decided + call.failed + 1
       const { rows } = await tx.query(
-        `SELECT position, saga_id AS "sagaId", decisions FROM saga_decisions_saga
-         WHERE decisions_id = $1 AND outcome IS NULL ORDER BY position LIMIT 1`,
-        [decisionsId],
+        'SELECT saga_id AS "sagaId", decisions FROM saga_decisions_saga WHERE decisions_id = $1 AND position = $2',
+        [decisionsId, position],
       )
-      const [{ position, sagaId, decisions }] = rows
+      const [{ sagaId, decisions }] = rows
       const { step, action, reason, actor, errorType } = call
       const matched = { decisions, ...(errorType !== null && { errorType }) }
       const answer = await this.#decide(tx, sagaId, { step, action, reason, actor }, matched)
@@ -217,7 +219,7 @@ export function makeDecisionsActivities(
 ): DecisionsActivities {
   async function stateOf(decisionsId: string): Promise<DecisionsState> {
     const progress = await decisions.get(decisionsId)
-    if (!progress) throw new Error(`There are no decisions ${decisionsId}`)
+    if (!progress) throw unknownDecisions(decisionsId)
     const { status, matching, decided, failed } = progress
     return { status, matching, decided, failed }
   }
