@@ -2,15 +2,15 @@ import closeWithGrace from 'close-with-grace'
 import { loadConfig } from './config.js'
 import { failProgram, makeLogger } from './program.js'
 import { startApi } from './run-api.js'
-import { connectTemporal, installTemporalRuntime } from './temporal.js'
+import { connectTemporal, installMeasuredRuntime } from './temporal.js'
 
 /** `npm run api`: the API and the web page alone, against DATABASE_URL and TEMPORAL_*. */
 try {
   const config = loadConfig()
   const logger = makeLogger(config)
-  installTemporalRuntime(logger)
+  const metrics = await installMeasuredRuntime(logger)
   const temporal = await connectTemporal()
-  const api = await startApi(config, temporal, logger)
+  const api = await startApi(config, temporal, logger, metrics)
   logger.info({ url: api.url, temporal: temporal.address, namespace: temporal.namespace }, 'The API is listening')
   closeWithGrace({ delay: 20_000, logger }, async () => {
     await api.stop()

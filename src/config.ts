@@ -23,6 +23,8 @@ const programSettings = Type.Object({
   /** Unfinished single sagas at once; beyond it POST /saga answers 503. */
   MAX_OPEN_SAGAS: Type.Integer({ default: 500, minimum: 1 }),
   LOG_LEVEL: Type.String({ default: 'info' }),
+  /** Where `npm run worker` shows its figures for Prometheus, at HOST; left out, nowhere. The API has /metrics. */
+  METRICS_PORT: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
   /** Where a service runs that is a process of its own; one that is left out runs in the worker. */
   SERVICE_A_URL: Type.Optional(Type.String()),
   SERVICE_B_URL: Type.Optional(Type.String()),
@@ -58,6 +60,8 @@ export interface Config {
   deadlineMs: number
   maxOpenSagas: number
   logLevel: string
+  /** Of the worker alone. */
+  metricsPort?: number
   /** Services that the worker calls over HTTP. */
   serviceUrls: Partial<Record<ServiceLetter, string>>
 }
@@ -89,6 +93,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     deadlineMs: settings.SAGA_DEADLINE_MS,
     maxOpenSagas: settings.MAX_OPEN_SAGAS,
     logLevel: settings.LOG_LEVEL,
+    ...(settings.METRICS_PORT !== undefined && { metricsPort: settings.METRICS_PORT }),
     serviceUrls: serviceUrls(settings),
   }
 }

@@ -11,7 +11,8 @@ import { requireCurrentSchema } from './migrations.js'
 import { SagaDecisions } from './saga/node/saga-decisions.js'
 import { SagaStarter } from './saga/node/saga-starter.js'
 import { SagaStore } from './saga/node/saga-store.js'
-import { TASK_QUEUE, type Temporal } from './temporal.js'
+import { watchProcess } from './saga/node/saga-metrics.js'
+import { TASK_QUEUE, type Metrics, type Temporal } from './temporal.js'
 
 export interface RunningApi {
   /** Where it listens, such as http://127.0.0.1:3000. */
@@ -21,7 +22,12 @@ export interface RunningApi {
 }
 
 /** Starts the API and the web page. Throws where the schema is too old, the port is in use, or the address too open. */
-export async function startApi(config: Config, temporal: Temporal, logger: Logger): Promise<RunningApi> {
+export async function startApi(
+  config: Config,
+  temporal: Temporal,
+  logger: Logger,
+  metrics?: Metrics,
+): Promise<RunningApi> {
   refuseOpenBind(config)
   const onError = (error: Error) => logger.warn({ err: error }, 'A database connection broke')
   const pool = makePool(config.databaseUrl, {
@@ -33,7 +39,9 @@ export async function startApi(config: Config, temporal: Temporal, logger: Logge
   })
   const feed = new SagaFeed(config.databaseUrl, logger)
   const temporalHealth = new TemporalHealth(temporal, TASK_QUEUE)
+  const endWatch = metrics ? watchProcess(metrics.meter, { api: pool }) : () => {}
   const release = async () => {
+    endWatch()
     temporalHealth.stop()
     await feed.stop()
     await pool.end()
@@ -46,7 +54,8 @@ export async function startApi(config: Config, temporal: Temporal, logger: Logge
     const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)
     const links = { temporalUiUrl: config.temporalUiUrl, namespace: temporal.namespace }
-    const app = await makeApp({ config, pool, store, decisions, starter, feed, temporalHealth, links }, logger)
+    const context = { config, pool, store, decisions, starter, feed, temporalHealth, links }
+    const app = await makeApp({ ...context, ...(metrics && { metrics }) }, logger)
     await app.listen({ host: config.host, port: config.port })
     const { port } = app.server.address() as AddressInfo
     return {

@@ -2,7 +2,9 @@ import { fileURLToPath } from 'node:url'
 import { Client } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker'
+import type { MetricMeter } from '@temporalio/common'
 import type { Logger } from 'pino'
+import { findPorts } from './embedded/ports.js'
 
 /** Every saga of every type runs on this queue. */
 export const TASK_QUEUE = 'saga'
@@ -39,12 +41,38 @@ export async function connectTemporal({ disableFile = false } = {}): Promise<Tem
   }
 }
 
+/** Prometheus' own, for names and units. */
+const CONVENTIONS = {
+  ...{ countersTotalSuffix: true, unitSuffix: true, useSecondsForDurations: true },
+  histogramBucketOverrides: { saga_duration_seconds: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600] },
+}
+
+/** Where this process tells its figures: the meter that takes ours, and the address that shows them with the SDK's own. */
+export interface Metrics {
+  meter: MetricMeter
+  url: string
+}
+
+/** The same as installTemporalRuntime, with figures for Prometheus at that address; the port is any free one where it is 0. */
+export async function installMeasuredRuntime(
+  logger: Logger,
+  { host = '127.0.0.1', port = 0 }: { host?: string; port?: number } = {},
+): Promise<Metrics> {
+  const wanted = await findPorts({ metrics: { variable: 'METRICS_PORT', host, port } })
+  const address = `${host}:${wanted.metrics}`
+  installTemporalRuntime(logger, address)
+  return { meter: Runtime.instance().metricMeter, url: `http://${address}/metrics` }
+}
+
 /** Sends what Temporal's runtime has to say to our log; signals stay ours. Once a process, before anything else of it. */
-export function installTemporalRuntime(logger: Logger): void {
+export function installTemporalRuntime(logger: Logger, metricsAddress?: string): void {
   const log = logger.child({ part: 'temporal' })
   Runtime.install({
     shutdownSignals: [],
-    telemetryOptions: { logging: { forward: {}, filter: { core: 'WARN', other: 'WARN' } } },
+    telemetryOptions: {
+      logging: { forward: {}, filter: { core: 'WARN', other: 'WARN' } },
+      ...(metricsAddress !== undefined && { metrics: { prometheus: { bindAddress: metricsAddress, ...CONVENTIONS } } }),
+    },
     // Warnings and errors only: what it says below them repeats the sagas' inputs.
     logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
       log[level === 'ERROR' ? 'error' : 'warn']({ ...meta }, message)

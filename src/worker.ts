@@ -2,13 +2,15 @@ import closeWithGrace from 'close-with-grace'
 import { loadConfig } from './config.js'
 import { startWorker } from './run-worker.js'
 import { failProgram, makeLogger } from './program.js'
-import { connectTemporal, installTemporalRuntime } from './temporal.js'
+import { connectTemporal, installMeasuredRuntime, installTemporalRuntime } from './temporal.js'
 
 /** `npm run worker`: the worker alone, against DATABASE_URL and TEMPORAL_*. */
 try {
   const config = loadConfig()
   const logger = makeLogger(config)
-  installTemporalRuntime(logger)
+  const { host, metricsPort: port } = config
+  if (port === undefined) installTemporalRuntime(logger)
+  else await installMeasuredRuntime(logger, { host, port })
   const temporal = await connectTemporal()
   const worker = await startWorker(config, temporal, logger)
   logger.info({ temporal: temporal.address, namespace: temporal.namespace }, 'The worker is running')

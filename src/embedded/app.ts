@@ -3,7 +3,7 @@ import { loadConfig } from '../config.js'
 import { makeLogger } from '../program.js'
 import { startApi } from '../run-api.js'
 import { startWorker } from '../run-worker.js'
-import { connectTemporal, installTemporalRuntime } from '../temporal.js'
+import { connectTemporal, installMeasuredRuntime } from '../temporal.js'
 import { stopLeftovers } from './data-folder.js'
 
 /**
@@ -35,14 +35,14 @@ process.on('disconnect', () => {
 try {
   const config = loadConfig()
   const logger = makeLogger(config)
-  installTemporalRuntime(logger)
+  const metrics = await installMeasuredRuntime(logger)
   const temporal = await connectTemporal({ disableFile: true })
   const worker = await startWorker(config, temporal, logger)
   stop = async () => {
     await worker.stop()
     await temporal.connection.close()
   }
-  const api = await startApi(config, temporal, logger)
+  const api = await startApi(config, temporal, logger, metrics)
   stop = async () => {
     await api.stop()
     await worker.stop()

@@ -19,7 +19,9 @@ import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
 import { healthRoutes } from './routes/health.js'
+import type { Metrics } from '../temporal.js'
 import { logRoutes } from './routes/logs.js'
+import { metricRoutes } from './routes/metrics.js'
 import { sagaRoutes } from './routes/sagas.js'
 import type { SagaFeed } from './saga-feed.js'
 import type { LinkOptions } from './saga-view.js'
@@ -35,6 +37,8 @@ export interface AppContext {
   feed: SagaFeed
   temporalHealth: TemporalHealth
   links: LinkOptions
+  /** Left out: there is no /metrics. */
+  metrics?: Metrics
 }
 
 const webRoot = fileURLToPath(new URL('../../web/dist', import.meta.url))
@@ -76,6 +80,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(logRoutes(context))
   await app.register(failureRoutes(context))
   await app.register(healthRoutes(context))
+  if (context.metrics) await app.register(metricRoutes(context, context.metrics))
   if (existsSync(webRoot)) await app.register(fastifyStatic, { root: webRoot, wildcard: false, dotfiles: 'ignore' })
   return app
 }

@@ -42,6 +42,11 @@ export class SagaFeed {
     }
   }
 
+  /** How many are subscribed. */
+  get watchers(): number {
+    return [...this.#wakers.values()].reduce((sum, { size }) => sum + size, 0)
+  }
+
   async #listen(): Promise<void> {
     const client = new Client({
       connectionString: this.databaseUrl,

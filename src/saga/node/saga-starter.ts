@@ -11,7 +11,7 @@ import type { Logger } from 'pino'
 import type { DecisionsCall, RecordedDecision, SweepActivities } from '../types.js'
 import type { SagaDecisions } from './saga-decisions.js'
 import { isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
-import { requestOf, type SagaStore } from './saga-store.js'
+import { PROGRESS_MS, requestOf, type SagaStore } from './saga-store.js'
 
 /** Temporal is asked at most this long; what it did not take the sweep repeats. */
 const CALL_MS = 3_000
@@ -22,8 +22,6 @@ const LOOK_AFTER_MS = 20_000
 /** A sweep ends after so long, and the next one goes on: its activity has a minute. */
 const SWEEP_MS = 40_000
 const AT_ONCE = 8
-/** One that has a run and no person to wait for, and has not moved for so long, is counted. */
-const PROGRESS_MS = 600_000
 
 /** The workflow id of a call that decides for many. */
 export const decisionsRunId = (decisionsId: string) => `saga-decisions-${decisionsId}`

@@ -69,7 +69,11 @@ import {
   type SagaRecord,
   type StepRecord,
 } from './saga-record.js'
+import type { OnLogged } from './saga-metrics.js'
 import type { SagaType } from './saga-type.js'
+
+/** A saga that has a run and no person to wait for, and has not moved for so long, is counted. */
+export const PROGRESS_MS = 600_000
 
 /** The channel on which every change of a saga is announced; `readChange` reads what comes. */
 export const CHANGES = 'saga_changed'
@@ -145,6 +149,8 @@ export class SagaStore {
   constructor(
     private readonly pool: Pool,
     sagas: readonly SagaType[],
+    /** Told of every log row that is written. */
+    private readonly onLogged: OnLogged = () => {},
   ) {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
   }
@@ -403,7 +409,7 @@ export class SagaStore {
   async endAttempt(sagaId: string, attempt: AttemptEnd, seen?: ReadRecord): Promise<Changed> {
     if (seen) {
       const { changes, entries, changed } = afterAttempt(seen, attempt)
-      if (entries.length > 0 && (await write(this.pool, seen, changes, entries))) return changed
+      if (entries.length > 0 && (await write(this.pool, seen, changes, entries, this.onLogged))) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
       const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])
@@ -433,7 +439,7 @@ export class SagaStore {
       if (!tx && hasNested(record)) throw new LockFirst()
       const { changes, entries, endedAt } = afterCompletion(record, result)
       await save(changes, entries)
-      if (tx) await completeNested(tx, record)
+      if (tx) await completeNested(tx, record, this.onLogged)
       return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
     })
   }
@@ -634,6 +640,21 @@ export class SagaStore {
     return rows[0].n
   }
 
+  /** How the sagas stand that have not ended: how many by status, and how long the oldest that waits for a person does, in s. */
+  async standing(): Promise<{ unfinished: Record<string, number>; oldestWaitingS: number; withoutProgress: number }> {
+    const { rows } = await this.pool.query<{ status: string; n: number; oldestS: number }>(
+      `SELECT status, count(*) AS n, extract(epoch FROM now() - min(progress_at))::float8 AS "oldestS"
+       FROM saga WHERE fate IN ('open', 'rollback') GROUP BY status`,
+    )
+    const none = { RUNNING: 0, COMPENSATING: 0, NEEDS_ATTENTION: 0 }
+    const waiting = rows.find(({ status }) => status === 'NEEDS_ATTENTION')
+    return {
+      unfinished: { ...none, ...Object.fromEntries(rows.map(({ status, n }) => [status, n])) },
+      oldestWaitingS: waiting?.oldestS ?? 0,
+      withoutProgress: await this.countWithoutProgress(PROGRESS_MS),
+    }
+  }
+
   async #list(
     condition: string,
     value: number,
@@ -691,7 +712,7 @@ export class SagaStore {
     const record = seen ?? (await this.get(sagaId))
     if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
     try {
-      return await work(record, saveOn(this.pool, record), undefined)
+      return await work(record, saveOn(this.pool, record, this.onLogged), undefined)
     } catch (error) {
       if (!(error instanceof LockFirst)) throw error
     }
@@ -709,7 +730,7 @@ export class SagaStore {
       ])
       const [record] = rows
       if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
-      return work(record, saveOn(tx, record), tx)
+      return work(record, saveOn(tx, record, this.onLogged), tx)
     }
     return within ? locked(within) : withTransaction(this.pool, locked)
   }
@@ -752,9 +773,9 @@ type Save = (changes: Changes, entries: LogEntry[]) => Promise<SagaRecord>
 
 const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input'])
 
-function saveOn(db: Queryable, record: ReadRecord): Save {
+function saveOn(db: Queryable, record: ReadRecord, onLogged: OnLogged): Save {
   return async (changes, entries) => {
-    if (!(await write(db, record, changes, entries))) throw new LockFirst()
+    if (!(await write(db, record, changes, entries, onLogged))) throw new LockFirst()
     return { ...record, ...changes }
   }
 }
@@ -765,9 +786,10 @@ function saveOn(db: Queryable, record: ReadRecord): Save {
  */
 async function write(
   db: Queryable,
-  { sagaId, version }: ReadRecord,
+  record: ReadRecord,
   changes: Changes,
   entries: LogEntry[],
+  onLogged: OnLogged,
 ): Promise<boolean> {
   const names = Object.keys(changes) as (keyof Changes)[]
   const values = names.map((name) => {
@@ -787,10 +809,12 @@ async function write(
            AS e (service text, status text, message text, attempt integer, "entryId" uuid)
        )
        SELECT ${announcement} FROM changed`,
-      [sagaId, version, toJsonb(entries), ...values],
+      [record.sagaId, record.version, toJsonb(entries), ...values],
     ),
   )
-  return rowCount === 1
+  if (rowCount !== 1) return false
+  onLogged({ ...record, ...changes }, entries)
+  return true
 }
 
 /** As PostgreSQL takes it: it refuses NUL and lone surrogates, and a saga whose error has one would never end. */
@@ -811,7 +835,7 @@ function handedOver(record: SagaRecord): { go: 'ended'; ending: Ending; view: Sa
 }
 
 /** Completes the nested sagas of one that has completed, and theirs. */
-async function completeNested(tx: Client, record: SagaRecord): Promise<void> {
+async function completeNested(tx: Client, record: SagaRecord, onLogged: OnLogged): Promise<void> {
   if (!hasNested(record)) return
   const { rows } = await tx.query<ReadRecord>(
     `SELECT ${readColumns} FROM saga WHERE parent_id = $1 AND handed_over_at IS NOT NULL AND fate = 'open'
@@ -820,8 +844,8 @@ async function completeNested(tx: Client, record: SagaRecord): Promise<void> {
   )
   for (const nested of rows) {
     const { changes, entries } = afterCompletion(nested, nested.result)
-    await saveOn(tx, nested)(changes, entries)
-    await completeNested(tx, nested)
+    await saveOn(tx, nested, onLogged)(changes, entries)
+    await completeNested(tx, nested, onLogged)
   }
 }
 

@@ -2,6 +2,7 @@ import type { Client } from '@temporalio/client'
 import type { DataConverter } from '@temporalio/common'
 import {
   DefaultLogger,
+  Runtime,
   Worker,
   type NativeConnection,
   type WorkerInterceptors,
@@ -15,6 +16,7 @@ import { bundleSagas } from './bundle.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
+import { countLogged, watchProcess } from './saga-metrics.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
 import { SagaStore, type Times } from './saga-store.js'
 import type { SagaType } from './saga-type.js'
@@ -70,11 +72,15 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     bounds: participantBounds,
     queryTimeoutMs: 12_000,
   })
+  let endWatch = () => {}
   const closePools = async () => {
+    endWatch()
     await Promise.all([pool.end(), participantPool.end()])
   }
   try {
-    const store = new SagaStore(pool, sagas)
+    const { metricMeter } = Runtime.instance()
+    const store = new SagaStore(pool, sagas, countLogged(metricMeter))
+    endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
     const decisions = new SagaDecisions(pool, store, taskQueue)
     const starter = new SagaStarter(client, taskQueue)
     const { around = (plain) => plain, interceptors } = options

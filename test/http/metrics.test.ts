@@ -1,0 +1,64 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { Sagas } from '../helpers/sagas.js'
+import { startSystem, type System } from '../helpers/system.js'
+
+let system: System
+let sagas: Sagas
+beforeAll(async () => {
+  system = await startSystem('metrics')
+  sagas = new Sagas(system.where)
+})
+afterAll(() => system?.stop())
+
+/** The figures of that name, each as "tags value". */
+async function figures(name: string): Promise<string[]> {
+  const response = await sagas.request('/metrics')
+  expect(response.status).toBe(200)
+  expect(response.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8')
+  const lines = (await response.text()).split('\n')
+  return lines
+    .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+    .map((line) => line.slice(name.length).replaceAll(/(?:,)?service_name="[^"]*"(?:,)?/g, ''))
+    .toSorted()
+}
+
+test('sagas and attempts are counted as the log tells them, and what waits for a person is shown', async () => {
+  const refusedC = { C: { mode: 'always', kind: 'reject' } } as const
+  await sagas.run()
+  await sagas.run({ B: { mode: 'first', n: 1 } })
+  await sagas.run(refusedC)
+  const stuck = await sagas.start({ ...refusedC, A: { mode: 'always', on: 'compensate' } })
+  await sagas.logged(stuck, 'COMPENSATE_A stuck')
+  const type = 'type="createUserSaga"'
+  expect(await figures('saga_started_total')).toEqual([`{${type}} 4`])
+  expect(await figures('saga_ended_total')).toEqual([
+    `{status="COMPENSATED",${type}} 1`,
+    `{status="COMPLETED",${type}} 2`,
+  ])
+  const attempts = await figures('saga_attempts_total')
+  expect(attempts).toEqual(
+    expect.arrayContaining([
+      `{service="A",status="success",${type}} 4`,
+      `{service="B",status="failed",${type}} 1`,
+      `{service="C",status="failed",${type}} 2`,
+      `{service="COMPENSATE_A",status="failed",${type}} 8`,
+    ]),
+  )
+  expect(await figures('saga_stuck_total')).toEqual([`{service="COMPENSATE_A",${type}} 1`])
+  expect(await figures('saga_duration_seconds_count')).toEqual([
+    `{status="COMPENSATED",${type}} 1`,
+    `{status="COMPLETED",${type}} 2`,
+  ])
+  expect(await figures('saga_unfinished')).toEqual([
+    '{status="COMPENSATING"} 0',
+    '{status="NEEDS_ATTENTION"} 1',
+    '{status="RUNNING"} 0',
+  ])
+  expect(await figures('saga_without_progress')).toEqual([' 0'])
+})
+
+test("the process tells of itself, and the SDK's own figures stand beside ours", async () => {
+  expect((await figures('saga_pool_connections')).join()).toMatch(/pool="worker",state="busy"/)
+  expect(await figures('saga_event_loop_delay_seconds')).toHaveLength(1)
+  expect((await figures('temporal_workflow_completed_total')).join()).toMatch(/workflow_type="createUserSaga"/)
+})
