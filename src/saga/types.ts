@@ -202,6 +202,8 @@ export interface CompensateOrder extends AttemptOrder {
   reached: boolean
   /** A decision's, in the place of what the step was given. */
   input?: Json
+  /** Of a pivot that is settled: why the saga rolls back where it proves not to be applied. */
+  cause?: RollbackCause
 }
 
 /**

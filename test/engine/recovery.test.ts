@@ -23,6 +23,8 @@ const locked = new Set<string>()
 const hanging = new Set<string>()
 /** Steps whose first compensation ends before anybody was called. */
 const unmade = new Set<string>()
+/** By saga: told when its rollback is to be claimed, which no run does that does so first. */
+const unclaimed = new Map<string, { reach: () => void; runId?: string }>()
 /** Sagas whose one can't be undone while their three stands. */
 const tied = new Set<string>()
 
@@ -58,6 +60,12 @@ const engine = await startEngine('recovery-engine', {
           execute: async (input, next) => {
             const [order] = input.args as [{ step?: string }?]
             const call = `${info.workflowExecution?.workflowId} ${order?.step}`
+            const { workflowId = '', runId = '' } = info.workflowExecution ?? {}
+            const claim = info.activityType === 'claimRollback' ? unclaimed.get(workflowId) : undefined
+            if (claim && (claim.runId ??= runId) === runId) {
+              claim.reach()
+              throw new Error('the process is gone')
+            }
             if (info.activityType === 'compensate' && unmade.delete(call)) throw new Error('the process is gone')
             return next(input)
           },
@@ -466,6 +474,20 @@ test.concurrent.each<[title: string, at: string, failures: FailuresInput]>([
   expect(await engine.effects(sagaId)).toEqual(trip)
   expect(await story(sagaId)).toEqual(['SAGA started', 'SAGA recovered', 'SAGA completed'])
   expect(await latestRun(sagaId)).toEqual({ type: 'tripSaga', status: 'COMPLETED' })
+})
+
+test.concurrent('why its pivot was not applied stays why it is undone, whatever becomes of the run before it says so', async () => {
+  const sagaId = randomUUID()
+  const reached = new Promise<void>((reach) => unclaimed.set(sagaId, { reach }))
+  await engine.start('tripSaga', {}, { sagaId, failures: { charge: { mode: 'always', kind: 'reject' } } })
+  await reached
+  await terminate(sagaId)
+  await recovered(sagaId)
+  expect(await sagas.ended(sagaId)).toMatchObject({
+    status: 'COMPENSATED',
+    failedStep: 'charge',
+    error: { type: 'Rejected' },
+  })
 })
 
 test.concurrent('a cancel that the pivot was too fast for does not hold up the run that goes on behind it', async () => {

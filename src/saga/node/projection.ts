@@ -179,8 +179,11 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
   const compensations = before
     ? others.map((one) => (one.step === order.step ? after : one))
     : others.toSpliced(next < 0 ? others.length : next, 0, after)
+  // Should the run be lost before it says so, the next one does: asked again the pivot would only answer that it is barred.
+  const isSettled = order.op === 'settle' && !late && end.kind === 'compensated' && !record.stopping
+  const stopping = isSettled && 'cause' in order && order.cause && { stopping: order.cause }
   return {
-    changes: { compensations, steps: replaced(record.steps, stepBefore, step) },
+    changes: { compensations, steps: replaced(record.steps, stepBefore, step), ...stopping },
     entries: [entry],
     changed: { compensation: toCompensationView(after), ...(isUndone && { step: toStepView(step) }) },
   }

@@ -407,14 +407,19 @@ export class SagaStore {
    * changes nothing. `seen`: the saga as the attempt found it, which is mostly how it still is.
    */
   async endAttempt(sagaId: string, attempt: AttemptEnd, seen?: ReadRecord): Promise<Changed> {
+    const after = (record: SagaRecord) => {
+      const { order } = attempt
+      if (order.op === 'invoke' || !order.cause) return afterAttempt(record, attempt)
+      return afterAttempt(record, { ...attempt, order: { ...order, cause: this.#speak(record, order.cause) } })
+    }
     if (seen) {
-      const { changes, entries, changed } = afterAttempt(seen, attempt)
+      const { changes, entries, changed } = after(seen)
       if (entries.length > 0 && (await write(this.pool, seen, changes, entries, this.onLogged))) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
       const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])
       if (written.rowCount) return {}
-      const { changes, entries, changed } = afterAttempt(record, attempt)
+      const { changes, entries, changed } = after(record)
       if (entries.length > 0) await save(changes, entries)
       return changed
     })

@@ -47,8 +47,8 @@ export function settlePivot(
       let error: SagaError | null = null
       if (!isStuck) {
         try {
-          const budget = compensatePolicy.attempts
-          return await caller.settle({ ...callOf(run, step), op: 'settle', budget, reached }, compensatePolicy)
+          const order = { ...callOf(run, step), op: 'settle', reached, cause: cause() } as const
+          return await caller.settle({ ...order, budget: compensatePolicy.attempts }, compensatePolicy)
         } catch (failure) {
           error = toSagaError(failure)
         }
