@@ -20,6 +20,7 @@ import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
 import { healthRoutes } from './routes/health.js'
 import { logRoutes } from './routes/logs.js'
+import { sagaListRoutes } from './routes/saga-list.js'
 import { sagaRoutes } from './routes/sagas.js'
 import type { SagaFeed } from './saga-feed.js'
 import type { LinkOptions } from './saga-view.js'
@@ -72,6 +73,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(fastifySSE, { heartbeatInterval: 15_000 })
   await app.register(sagaRoutes(context))
   await app.register(decisionRoutes(context))
+  await app.register(sagaListRoutes(context))
   await app.register(eventRoutes(context))
   await app.register(logRoutes(context))
   await app.register(failureRoutes(context))
