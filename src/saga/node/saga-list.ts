@@ -23,6 +23,12 @@ export interface SagaFilter {
 /** As the index saga_by_label has it. */
 const searchedLabel = `lower(left(label, 255) COLLATE "pg_c_utf8")`
 
+/** The same moment, and the same order, as the index saga_newest and the index saga_by_status have it. */
+const startedAt = {
+  ofAll: { column: 'started_at', epoch: `timestamptz 'epoch'` },
+  ofStatus: { column: `(started_at AT TIME ZONE 'UTC')`, epoch: `timestamp 'epoch'` },
+}
+
 /**
  * Newest first, those that are nested in others too; `next` is where the list goes on, if it does. Whoever follows it to
  * the end is given every saga once that was there at the beginning and that the filter fits all the while.
@@ -35,23 +41,26 @@ export async function listSagas(
   const value = (one: unknown) => `$${values.push(one)}`
   // One more than is asked for tells whether the list goes on.
   const rowsAtMost = `LIMIT ${value(limit + 1)}::bigint`
-  const conditions: string[] = []
-  if (q !== undefined) {
-    const prefix = `${value(q)}::text`
-    conditions.push(`(saga_id ^@ ${prefix} OR ${searchedLabel} ^@ lower(${prefix} COLLATE "pg_c_utf8"))`)
+  const select = (status: Status | undefined) => {
+    const { column, epoch } = status === undefined ? startedAt.ofAll : startedAt.ofStatus
+    const conditions: string[] = []
+    if (status !== undefined) conditions.push(`status = ${value(status)}`)
+    if (q !== undefined) {
+      const prefix = `${value(q)}::text`
+      conditions.push(`(saga_id ^@ ${prefix} OR ${searchedLabel} ^@ lower(${prefix} COLLATE "pg_c_utf8"))`)
+    }
+    if (after) {
+      const micros = `${value(after.startedAtMicros)}::float8 * interval '1 microsecond'`
+      conditions.push(`(${column}, saga_id) < (${epoch} + ${micros}, ${value(after.sagaId)})`)
+    }
+    return `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::bigint AS "startedAtMicros" FROM saga
+      ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''} ORDER BY ${column} DESC, saga_id DESC ${rowsAtMost})`
   }
-  if (after) {
-    const startedAt = `timestamptz 'epoch' + ${value(after.startedAtMicros)}::float8 * interval '1 microsecond'`
-    conditions.push(`(started_at, saga_id) < (${startedAt}, ${value(after.sagaId)})`)
-  }
-  const select = (all: string[]) =>
-    `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::bigint AS "startedAtMicros" FROM saga
-      ${all.length > 0 ? `WHERE ${all.join(' AND ')}` : ''} ORDER BY started_at DESC, saga_id DESC ${rowsAtMost})`
-  // Each status for itself is read from an index in its order; several at once would have to be sorted.
-  const each = statuses && [...new Set(statuses)].map((status) => select([...conditions, `status = ${value(status)}`]))
+  // Each status for itself is read from the index in its order; several at once would have to be sorted.
+  const each = statuses ? [...new Set(statuses)] : [undefined]
   // Not a prepared statement: its plan depends on how many sagas a status and a prefix have.
   const { rows } = await db.query<SagaRecord & SagaPosition>(
-    `SELECT * FROM (${(each ?? [select(conditions)]).join(' UNION ALL ')}) AS found
+    `SELECT * FROM (${each.map(select).join(' UNION ALL ')}) AS found
      ORDER BY "startedAt" DESC, "sagaId" DESC ${rowsAtMost}`,
     values,
   )

@@ -36,16 +36,18 @@ export async function listLog(
   const add = (condition: string, value: unknown) => {
     if (value === undefined) return
     values.push(value)
-    conditions.push(`${condition} $${values.length}`)
+    conditions.push(condition.replace('?', `$${values.length}`))
   }
-  add('saga_id =', saga)
-  add('service =', service)
-  add('status =', status)
-  add('id <', before)
+  add('saga_id = ?', saga)
+  add('service = ?', service)
+  add('status = ?', status)
+  // The rows of one saga are few. Those of a service or a status have indices in this order (0011_saga_lists.sql).
+  const isOfMany = saga === undefined && (service !== undefined || status !== undefined)
+  add(isOfMany ? '-id > -(?::bigint)' : 'id < ?', before)
   values.push(limit)
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
   const { rows } = await db.query(
-    `SELECT ${columns} FROM saga_log ${where} ORDER BY id DESC LIMIT $${values.length}`,
+    `SELECT ${columns} FROM saga_log ${where} ORDER BY ${isOfMany ? '-id' : 'id DESC'} LIMIT $${values.length}`,
     values,
   )
   return rows.map(toLogRow)
