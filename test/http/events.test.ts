@@ -1,8 +1,6 @@
-import { connect, type Socket } from 'node:net'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import type { LogRow } from '../../src/http/schemas/log.js'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { readEvents, type SentEvent } from '../helpers/events.js'
-import { ada, Sagas, testReplay } from '../helpers/sagas.js'
+import { Sagas, testReplay } from '../helpers/sagas.js'
 import { query, readShared } from '../helpers/shared.js'
 import { startSystem, type System } from '../helpers/system.js'
 
@@ -56,8 +54,8 @@ test.concurrent('a hundred readers at once are each given every row, and the end
 })
 
 test.concurrent('while nothing happens the stream says that it is alive, and goes on until the end', async () => {
-  // Stuck once B's undo has been tried eight times, with ten seconds and more between the last of them.
-  const failures = { C: { mode: 'always', kind: 'reject' }, B: { mode: 'always', on: 'compensate' } } as const
+  // Stuck once A's undo has been tried eight times.
+  const failures = { C: { mode: 'always', kind: 'reject' }, A: { mode: 'always', on: 'compensate' } } as const
   const sagaId = await sagas.start(failures)
   const response = await sagas.request(`/saga/${sagaId}/events`)
   let text = ''
@@ -67,7 +65,7 @@ test.concurrent('while nothing happens the stream says that it is alive, and goe
     const [, ...sinceStuck] = text.split('"status":"NEEDS_ATTENTION"')
     if (isDecided || !sinceStuck.join('').includes('\n: heartbeat\n')) continue
     isDecided = true
-    const decision = { step: 'B', action: 'resolve', reason: 'removed by hand', actor: 'grace' }
+    const decision = { step: 'A', action: 'resolve', reason: 'removed by hand', actor: 'grace' }
     expect((await sagas.post(`/saga/${sagaId}/decision`, decision)).status).toBe(200)
   }
   expect(isDecided).toBe(true)
@@ -77,6 +75,35 @@ test.concurrent('while nothing happens the stream says that it is alive, and goe
     .findLast((block) => block.startsWith('event: status'))
   expect(JSON.parse(last?.split('\ndata: ')[1] ?? '')).toEqual(await sagas.get(sagaId))
   expect((await sagas.get(sagaId)).endedAt).toBeDefined()
+})
+
+describe('readers who do not read', () => {
+  const ROWS = 4_000
+  const READERS = 40
+  // Too little memory for what they could be sent, which is 1.6 GB.
+  let system: System
+  beforeAll(async () => {
+    system = await startSystem('slow-readers', { NODE_OPTIONS: '--max-old-space-size=512' })
+  })
+  afterAll(() => system?.stop())
+
+  test('cost the server nothing, and find every row when they go on', async () => {
+    const on = new Sagas(system.where)
+    const { sagaId } = await on.run()
+    await query(
+      on.where.database,
+      `INSERT INTO saga_log (saga_id, service, status, message) SELECT $1, 'C', 'failed', repeat('x', 10000) FROM generate_series(1, $2)`,
+      [sagaId, ROWS],
+    )
+    // What comes stays in their sockets until these are full.
+    const [reader, ...others] = await Promise.all(Array.from({ length: READERS }, () => events(sagaId, undefined, on)))
+    // One that reads is served meanwhile, and with all of it, which is time enough to send the others as much.
+    const whole = await all(await events(sagaId, undefined, on))
+    expect(rowsOf(whole)).toHaveLength(5 + ROWS)
+    expect(reader && (await all(reader))).toEqual(whole)
+    await Promise.all(others.map((other) => other.return(undefined)))
+    expect((await on.run()).status).toBe('COMPLETED')
+  })
 })
 
 testReplay(() => sagas)
