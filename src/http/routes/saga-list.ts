@@ -24,14 +24,13 @@ export const sagaListRoutes =
       {
         schema,
         preValidation: async (request) => {
-          const query = request.query as Record<string, unknown>
+          const query = request.query as { status?: string | string[] }
           // However it is given: several times, with commas, or both. What is too long is refused, not looked at.
-          if (query['status'] !== undefined) {
-            query['status'] = [query['status']]
+          if (query.status !== undefined)
+            query.status = [query.status]
               .flat()
               .join(',')
               .split(',', STATUSES + 1)
-          }
         },
       },
       async (request) => {
