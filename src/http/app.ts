@@ -22,6 +22,7 @@ import { healthRoutes } from './routes/health.js'
 import type { Metrics } from '../temporal.js'
 import { logRoutes } from './routes/logs.js'
 import { metricRoutes } from './routes/metrics.js'
+import { sagaListRoutes } from './routes/saga-list.js'
 import { sagaRoutes } from './routes/sagas.js'
 import type { SagaFeed } from './saga-feed.js'
 import type { LinkOptions } from './saga-view.js'
@@ -76,6 +77,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(fastifySSE, { heartbeatInterval: 15_000 })
   await app.register(sagaRoutes(context))
   await app.register(decisionRoutes(context))
+  await app.register(sagaListRoutes(context))
   await app.register(eventRoutes(context))
   await app.register(logRoutes(context))
   await app.register(failureRoutes(context))

@@ -214,6 +214,9 @@ test.concurrent('an undo that is stuck in a nested saga holds its parent until a
   expect(await parked(engine, hotel(sagaId))).toEqual(['room'])
   expect(await effects(sagaId)).toEqual(['flight', 'room'])
   expect(await statuses([sagaId, stay(sagaId)])).toEqual(['COMPENSATING', 'COMPENSATING'])
+  // It is in the list of those that wait, and says whose it is.
+  const list = await (await sagas.request(`/saga?status=NEEDS_ATTENTION&q=${sagaId}`)).json()
+  expect(list).toMatchObject({ sagas: [{ sagaId: hotel(sagaId), parent: { sagaId: stay(sagaId) } }], nextCursor: null })
   expect(await decide(engine, hotel(sagaId), { step: 'room', action: 'skip' })).toBe(200)
   await sagas.ended(sagaId)
   expect(await statuses(family(sagaId))).toEqual(Array.from({ length: 3 }, () => 'PARTIALLY_COMPENSATED'))

@@ -233,8 +233,8 @@ test.each([
 })
 
 test.each([
-  { method: 'GET', path: '/saga', allow: ['POST'] },
-  { method: 'PUT', path: '/saga', allow: ['POST'] },
+  { method: 'PUT', path: '/saga', allow: ['GET', 'HEAD', 'POST'] },
+  { method: 'DELETE', path: '/saga?q=ada', allow: ['GET', 'HEAD', 'POST'] },
   { method: 'DELETE', path: `/saga/${randomUUID()}`, allow: ['GET', 'HEAD'] },
   { method: 'POST', path: '/saga/x?wait=1', allow: ['GET', 'HEAD'] },
   { method: 'GET', path: '/saga/x/cancel', allow: ['POST'] },

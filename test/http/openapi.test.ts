@@ -106,6 +106,7 @@ describe('an answer is as the document says', () => {
     await get(`/saga/${id}`, '/saga/{id}')
     await get(`/saga/${id}/plan`, '/saga/{id}/plan')
     await get(`/logs?saga=${id}`)
+    await get(`/saga?q=${id}`)
     const decision = { step: 'B', action: 'skip', reason: 'seen to', actor: 'grace' }
     await post(`/saga/${id}/decision`, decision, '/saga/{id}/decision')
     await post(`/saga/${id}/decision`, { ...decision, step: 'C' }, '/saga/{id}/decision')
@@ -132,6 +133,7 @@ describe('an answer is as the document says', () => {
       await post('/saga', { ...ada, username: 7 }),
       await post('/saga?wait=61', ada),
       await get('/logs?limit=0'),
+      await get('/saga?cursor=x'),
       await get(`/saga/${unknown}`, '/saga/{id}'),
       await get(`/saga/${unknown}/plan`, '/saga/{id}/plan'),
       await get(`/saga/${unknown}/events`, '/saga/{id}/events'),
@@ -141,7 +143,7 @@ describe('an answer is as the document says', () => {
       await get(`/saga/decisions/${unknown}`, '/saga/decisions/{id}'),
     ]
     expect(refused.map((problem) => (problem as { status: number }).status)).toEqual([
-      ...[400, 400, 400, 404, 404, 404, 404, 400, 400, 404],
+      ...[400, 400, 400, 400, 404, 404, 404, 404, 400, 400, 404],
     ])
   })
 

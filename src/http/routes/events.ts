@@ -10,6 +10,9 @@ import { toSaga } from '../saga-view.js'
 import { answers, text } from '../openapi.js'
 import { EventHeaders, SagaParams } from '../schemas/common.js'
 
+/** Log rows that a stream holds at most: its reader may be slow, or not read at all. */
+const ROWS_AT_ONCE = 100
+
 /** GET /saga/{id}/events: log rows and changes of a saga as server-sent events, until it has ended. */
 export const eventRoutes =
   ({ pool, store, feed, links }: AppContext): FastifyPluginAsyncTypebox =>
@@ -52,10 +55,14 @@ export const eventRoutes =
           // The saga before its log: rows written between the two are sent early, never missed behind the end.
           const record = await store.get(sagaId)
           if (!record) return
-          for (const row of await followLog(pool, { sagaId, afterId })) {
-            afterId = row.id
-            yield { id: String(row.id), event: 'log', data: row }
-          }
+          let rows
+          do {
+            rows = await followLog(pool, { sagaId, afterId, limit: ROWS_AT_ONCE })
+            for (const row of rows) {
+              afterId = row.id
+              yield { id: String(row.id), event: 'log', data: row }
+            }
+          } while (rows.length === ROWS_AT_ONCE)
           const saga = toSaga(record, links)
           if (JSON.stringify(saga) !== sent) {
             sent = JSON.stringify(saga)

@@ -23,7 +23,10 @@ export interface LogFilter {
 
 const columns = `id, saga_id AS "sagaId", service, status, message, attempt, created_at AS "createdAt"`
 
-/** Newest first. */
+/**
+ * Newest first. Whoever goes on with `before` gets every row once that was there at the beginning; one that is committed
+ * meanwhile comes once, or not at all.
+ */
 export async function listLog(
   db: Queryable,
   { saga, service, status, before, limit = 50 }: LogFilter,
@@ -33,30 +36,35 @@ export async function listLog(
   const add = (condition: string, value: unknown) => {
     if (value === undefined) return
     values.push(value)
-    conditions.push(`${condition} $${values.length}`)
+    conditions.push(condition.replace('?', `$${values.length}`))
   }
-  add('saga_id =', saga)
-  add('service =', service)
-  add('status =', status)
-  add('id <', before)
+  add('saga_id = ?', saga)
+  add('service = ?', service)
+  add('status = ?', status)
+  // The rows of one saga are few. Those of a service or a status have indices in this order (0011_saga_lists.sql).
+  const isOfMany = saga === undefined && (service !== undefined || status !== undefined)
+  add(isOfMany ? '-id > -(?::bigint)' : 'id < ?', before)
   values.push(limit)
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
   const { rows } = await db.query(
-    `SELECT ${columns} FROM saga_log ${where} ORDER BY id DESC LIMIT $${values.length}`,
+    `SELECT ${columns} FROM saga_log ${where} ORDER BY ${isOfMany ? '-id' : 'id DESC'} LIMIT $${values.length}`,
     values,
   )
   return rows.map(toLogRow)
 }
 
-/** Oldest first, from behind `afterId`: ids of one saga rise in the order of their commits, so none is missed. */
+/**
+ * Oldest first, from behind `afterId`, all of them or the first `limit`: ids of one saga rise in the order of their
+ * commits, so none is missed.
+ */
 export async function followLog(
   db: Queryable,
-  { sagaId, afterId }: { sagaId: string; afterId: number },
+  { sagaId, afterId, limit }: { sagaId: string; afterId: number; limit?: number },
 ): Promise<LogRow[]> {
-  const { rows } = await db.query(`SELECT ${columns} FROM saga_log WHERE saga_id = $1 AND id > $2 ORDER BY id`, [
-    sagaId,
-    afterId,
-  ])
+  const { rows } = await db.query(
+    `SELECT ${columns} FROM saga_log WHERE saga_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
+    [sagaId, afterId, limit ?? null],
+  )
   return rows.map(toLogRow)
 }
 

@@ -1,0 +1,37 @@
+import { Type, type Static } from 'typebox'
+import { Saga, SagaStatus } from './saga.js'
+
+/** How many statuses there are to ask for. */
+export const STATUSES = SagaStatus.enum.length
+
+export const SagasQuery = Type.Object(
+  {
+    status: Type.Optional(
+      Type.Array(SagaStatus, { maxItems: STATUSES, description: 'Any of these; commas between them will do as well.' }),
+    ),
+    q: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        format: 'unbroken-text',
+        description: 'What the saga id or, in upper or lower case, the username begins with.',
+      }),
+    ),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 50 })),
+    cursor: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 4_096,
+        description: 'The nextCursor of the page before, which was asked for with the same status and q.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type SagasQuery = Static<typeof SagasQuery>
+
+export const Sagas = Type.Object({
+  sagas: Type.Array(Saga),
+  nextCursor: Type.Union([Type.String(), Type.Null()], { description: 'Where the list goes on; null at its end.' }),
+})
+export type Sagas = Static<typeof Sagas>

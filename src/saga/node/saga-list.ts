@@ -1,0 +1,70 @@
+import type { Status } from '../types.js'
+import type { Queryable } from './db.js'
+import { recordColumns, type SagaRecord } from './saga-record.js'
+
+/** Where a saga stands in the list. Neither ever changes. */
+export interface SagaPosition {
+  /** To the microsecond, as PostgreSQL keeps it: a Date has only milliseconds, and would skip or repeat sagas. */
+  startedAtMicros: number
+  sagaId: string
+}
+
+export interface SagaFilter {
+  /** Any of these. */
+  statuses?: Status[] | undefined
+  /** What the saga's id begins with, or its label, the latter in upper or lower case. No character has a meaning of its own. */
+  q?: string | undefined
+  /** Only sagas behind this one. */
+  after?: SagaPosition | undefined
+  /** 50 where it is left out. */
+  limit?: number | undefined
+}
+
+/** As the index saga_by_label has it. */
+const searchedLabel = `lower(left(label, 255) COLLATE "pg_c_utf8")`
+
+/** The same moment, and the same order, as the index saga_newest and the index saga_by_status have it. */
+const startedAt = {
+  ofAll: { column: 'started_at', epoch: `timestamptz 'epoch'` },
+  ofStatus: { column: `(started_at AT TIME ZONE 'UTC')`, epoch: `timestamp 'epoch'` },
+}
+
+/**
+ * Newest first, those that are nested in others too; `next` is where the list goes on, if it does. Whoever follows it to
+ * the end is given every saga once that was there at the beginning and that the filter fits all the while.
+ */
+export async function listSagas(
+  db: Queryable,
+  { statuses, q, after, limit = 50 }: SagaFilter,
+): Promise<{ sagas: SagaRecord[]; next: SagaPosition | undefined }> {
+  const values: unknown[] = []
+  const value = (one: unknown) => `$${values.push(one)}`
+  // One more than is asked for tells whether the list goes on.
+  const rowsAtMost = `LIMIT ${value(limit + 1)}::bigint`
+  const select = (status: Status | undefined) => {
+    const { column, epoch } = status === undefined ? startedAt.ofAll : startedAt.ofStatus
+    const conditions: string[] = []
+    if (status !== undefined) conditions.push(`status = ${value(status)}`)
+    if (q !== undefined) {
+      const prefix = `${value(q)}::text`
+      conditions.push(`(saga_id ^@ ${prefix} OR ${searchedLabel} ^@ lower(${prefix} COLLATE "pg_c_utf8"))`)
+    }
+    if (after) {
+      const micros = `${value(after.startedAtMicros)}::float8 * interval '1 microsecond'`
+      conditions.push(`(${column}, saga_id) < (${epoch} + ${micros}, ${value(after.sagaId)})`)
+    }
+    return `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::bigint AS "startedAtMicros" FROM saga
+      ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''} ORDER BY ${column} DESC, saga_id DESC ${rowsAtMost})`
+  }
+  // Each status for itself is read from the index in its order; several at once would have to be sorted.
+  const each = statuses ? [...new Set(statuses)] : [undefined]
+  // Not a prepared statement: its plan depends on how many sagas a status and a prefix have.
+  const { rows } = await db.query<SagaRecord & SagaPosition>(
+    `SELECT * FROM (${each.map(select).join(' UNION ALL ')}) AS found
+     ORDER BY "startedAt" DESC, "sagaId" DESC ${rowsAtMost}`,
+    values,
+  )
+  const sagas = rows.slice(0, limit)
+  const last = rows.length > limit ? sagas.at(-1) : undefined
+  return { sagas, next: last && { startedAtMicros: last.startedAtMicros, sagaId: last.sagaId } }
+}

@@ -1,0 +1,109 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { readEvents, type SentEvent } from '../helpers/events.js'
+import { Sagas, testReplay } from '../helpers/sagas.js'
+import { query, readShared } from '../helpers/shared.js'
+import { startSystem, type System } from '../helpers/system.js'
+
+const sagas = new Sagas(readShared().system)
+// Waits for nobody's word, but long enough to be watched: five seconds in C, which hangs, and then an undo.
+const slow = { A: { mode: 'first', n: 2 }, C: { mode: 'first', n: 1, kind: 'hang' } } as const
+
+async function events(sagaId: string, lastEventId?: string, on = sagas): Promise<AsyncGenerator<SentEvent>> {
+  const response = await on.request(`/saga/${sagaId}/events`, {
+    headers: { accept: 'text/event-stream', ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) },
+  })
+  expect(response.status).toBe(200)
+  return readEvents(response)
+}
+
+async function all(stream: AsyncGenerator<SentEvent>): Promise<SentEvent[]> {
+  const sent: SentEvent[] = []
+  for await (const one of stream) sent.push(one)
+  return sent
+}
+
+const rowsOf = (sent: SentEvent[]) => sent.filter(({ event }) => event === 'log').map(({ data }) => data)
+
+test.concurrent('a reader that leaves after every row, and comes back, is given every row once', async () => {
+  const sagaId = await sagas.start(slow)
+  const rows: unknown[] = []
+  let lastId: string | undefined
+  let last: SentEvent | undefined
+  do {
+    for await (last of await events(sagaId, lastId)) {
+      if (last.event !== 'log') continue
+      rows.push(last.data)
+      lastId = last.id
+      break
+    }
+  } while (last?.event === 'log')
+  expect(rows).toEqual(await sagas.logRows(sagaId))
+  expect(last).toEqual({ event: 'status', id: undefined, data: await sagas.get(sagaId) })
+})
+
+test.concurrent('a hundred readers at once are each given every row, and the end', async () => {
+  const sagaId = await sagas.start(slow)
+  const readers = await Promise.all(Array.from({ length: 100 }, async () => all(await events(sagaId))))
+  const rows: unknown[] = await sagas.logRows(sagaId)
+  const saga = await sagas.get(sagaId)
+  expect(saga.status).toBe('COMPLETED')
+  for (const sent of readers) {
+    expect(rowsOf(sent)).toEqual(rows)
+    expect(sent.at(-1)).toEqual({ event: 'status', id: undefined, data: saga })
+  }
+})
+
+test.concurrent('while nothing happens the stream says that it is alive, and goes on until the end', async () => {
+  // Stuck once A's undo has been tried eight times.
+  const failures = { C: { mode: 'always', kind: 'reject' }, A: { mode: 'always', on: 'compensate' } } as const
+  const sagaId = await sagas.start(failures)
+  const response = await sagas.request(`/saga/${sagaId}/events`)
+  let text = ''
+  let isDecided = false
+  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk
+    const [, ...sinceStuck] = text.split('"status":"NEEDS_ATTENTION"')
+    if (isDecided || !sinceStuck.join('').includes('\n: heartbeat\n')) continue
+    isDecided = true
+    const decision = { step: 'A', action: 'resolve', reason: 'removed by hand', actor: 'grace' }
+    expect((await sagas.post(`/saga/${sagaId}/decision`, decision)).status).toBe(200)
+  }
+  expect(isDecided).toBe(true)
+  const last = text
+    .trim()
+    .split('\n\n')
+    .findLast((block) => block.startsWith('event: status'))
+  expect(JSON.parse(last?.split('\ndata: ')[1] ?? '')).toEqual(await sagas.get(sagaId))
+  expect((await sagas.get(sagaId)).endedAt).toBeDefined()
+})
+
+describe('readers who do not read', () => {
+  const ROWS = 4_000
+  const READERS = 40
+  // Too little memory for what they could be sent, which is 1.6 GB.
+  let system: System
+  beforeAll(async () => {
+    system = await startSystem('slow-readers', { NODE_OPTIONS: '--max-old-space-size=512' })
+  })
+  afterAll(() => system?.stop())
+
+  test('cost the server nothing, and find every row when they go on', async () => {
+    const on = new Sagas(system.where)
+    const { sagaId } = await on.run()
+    await query(
+      on.where.database,
+      `INSERT INTO saga_log (saga_id, service, status, message) SELECT $1, 'C', 'failed', repeat('x', 10000) FROM generate_series(1, $2)`,
+      [sagaId, ROWS],
+    )
+    // What comes stays in their sockets until these are full.
+    const [reader, ...others] = await Promise.all(Array.from({ length: READERS }, () => events(sagaId, undefined, on)))
+    // One that reads is served meanwhile, and with all of it, which is time enough to send the others as much.
+    const whole = await all(await events(sagaId, undefined, on))
+    expect(rowsOf(whole)).toHaveLength(5 + ROWS)
+    expect(reader && (await all(reader))).toEqual(whole)
+    await Promise.all(others.map((other) => other.return(undefined)))
+    expect((await on.run()).status).toBe('COMPLETED')
+  })
+})
+
+testReplay(() => sagas)
