@@ -3,8 +3,8 @@ import { STATUS_CODES } from 'node:http'
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
-import { Type, type Static, type TObject, type TSchema } from 'typebox'
-import { Problem } from './schemas/common.js'
+import { Type, type TSchema } from 'typebox'
+import { Problem, ref } from './schemas/common.js'
 import { LogRow } from './schemas/log.js'
 import { Saga, SagaAccepted, SagaPlan } from './schemas/saga.js'
 
@@ -48,18 +48,13 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger())
 }
 
-/** A reference to one of the schemas that the document names. */
-export function ref<S extends TObject>(schema: S, more: { description?: string; headers?: object } = {}) {
-  return Type.Unsafe<Static<S>>({ $ref: `${(schema as { $id?: string }).$id}#`, ...more })
-}
-
 /** An answer that is text of another media type, as a stream is. */
 export function text(mediaType: string, description: string) {
   return Type.Unsafe<string | void>({ description, content: { [mediaType]: { schema: { type: 'string' } } } })
 }
 
 /** What can be wrong with any request, whatever it asks for. */
-const ALWAYS = [403, 500, 503]
+const ALWAYS = [403, 408, 431, 500, 503]
 
 /**
  * A route's answers for its schema: those that work, by status, and the statuses of its problems beside those that any

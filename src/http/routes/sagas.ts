@@ -7,11 +7,11 @@ import type { Decision } from '../../saga/types.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
 import type { AppContext } from '../app.js'
-import { answers, ref } from '../openapi.js'
+import { answers } from '../openapi.js'
 import { HttpProblem, problems } from '../problem.js'
 import { readUntil } from '../saga-feed.js'
 import { toAccepted, toPlan, toSaga } from '../saga-view.js'
-import { SagaParams } from '../schemas/common.js'
+import { ref, SagaParams } from '../schemas/common.js'
 import {
   CancelRequest,
   CreateUserRequest,

@@ -1,4 +1,9 @@
-import { Type, type Static } from 'typebox'
+import { Type, type Static, type TObject } from 'typebox'
+
+/** A reference to one of the schemas that the document names. */
+export function ref<S extends TObject>(schema: S, more: { description?: string; headers?: object } = {}) {
+  return Type.Unsafe<Static<S>>({ $ref: `${(schema as { $id?: string }).$id}#`, ...more })
+}
 
 /** RFC 9457. `errors` names what is wrong with an input, by JSON pointer. */
 export const Problem = Type.Object(

@@ -1,5 +1,5 @@
 import { Type, type Static } from 'typebox'
-import { dateTime } from './common.js'
+import { dateTime, ref } from './common.js'
 
 export const LogRow = Type.Object(
   {
@@ -30,5 +30,5 @@ export const LogsQuery = Type.Object(
   { additionalProperties: false },
 )
 
-export const Logs = Type.Object({ logs: Type.Array(LogRow) })
+export const Logs = Type.Object({ logs: Type.Array(ref(LogRow)) })
 export type Logs = Static<typeof Logs>

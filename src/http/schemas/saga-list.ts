@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import { ref } from './common.js'
 import { Saga, SagaStatus } from './saga.js'
 
 /** How many statuses there are to ask for. */
@@ -31,7 +32,7 @@ export const SagasQuery = Type.Object(
 export type SagasQuery = Static<typeof SagasQuery>
 
 export const Sagas = Type.Object({
-  sagas: Type.Array(Saga),
+  sagas: Type.Array(ref(Saga)),
   nextCursor: Type.Union([Type.String(), Type.Null()], { description: 'Where the list goes on; null at its end.' }),
 })
 export type Sagas = Static<typeof Sagas>
