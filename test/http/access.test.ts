@@ -23,6 +23,8 @@ let viewer: Sagas
 let starter: Sagas
 let operator: Sagas
 let nobody: Sagas
+/** A saga that waits for a person at last, after all tries of A's compensation; meanwhile other tests have their turn. */
+let stuck: Promise<Response>
 
 beforeAll(async () => {
   system = await startSystem('access', { API_TOKENS })
@@ -30,6 +32,8 @@ beforeAll(async () => {
   ;[viewer, starter, operator] = [tokens.viewer, tokens.starter, tokens.operator].map(
     (token) => new Sagas(system.where, bearer(token)),
   ) as [Sagas, Sagas, Sagas]
+  const failures = { C: { mode: 'always', kind: 'reject' }, A: { mode: 'always', on: 'compensate' } }
+  stuck = operator.post('/saga?wait=60', { ...ada, failures })
 })
 afterAll(() => system?.stop())
 
@@ -46,11 +50,11 @@ const unauthorized = {
   title: 'Unauthorized',
   status: 401,
   detail: 'A valid token is needed: send it as `Authorization: Bearer …`, or log in on the page.',
+  scheme: 'Bearer',
 }
 
-async function expectUnauthorized(response: Response): Promise<void> {
-  expect(response.headers.get('www-authenticate')).toBe('Bearer')
-  expect(await problemOf(response)).toEqual(unauthorized)
+async function asUnauthorized(response: Response) {
+  return { ...(await problemOf(response)), scheme: response.headers.get('www-authenticate') }
 }
 
 /** Every route of the API's own document; one that is new has to be put here. */
@@ -107,7 +111,7 @@ describe.each(Object.entries(routes).filter(([, role]) => role !== 'anyone'))('%
     { what: 'the start of a token', headers: bearer(tokens.operator.slice(0, -1)) },
     { what: 'a token of 8 KiB', headers: bearer('x'.repeat(8 * 1024)) },
   ])('is refused with $what', async ({ headers }) => {
-    await expectUnauthorized(await call(route, headers))
+    expect(await asUnauthorized(await call(route, headers))).toEqual(unauthorized)
   })
 
   test.each(roles)(`needs the role ${needed}: %s`, async (role) => {
@@ -150,7 +154,7 @@ test('what there is not, and a wrong method, is told only to who may read', asyn
     ['DELETE', '/health/live'],
     ['GET', '/%2e%2e/package.json'],
   ] as const) {
-    await expectUnauthorized(await nobody.request(path, { method }))
+    expect(await asUnauthorized(await nobody.request(path, { method }))).toEqual(unauthorized)
     expect([404, 405]).toContain((await problemOf(await viewer.request(path, { method }))).status)
   }
   expect((await nobody.request('/logs', { method: 'HEAD' })).status).toBe(401)
@@ -183,31 +187,6 @@ test('who cancels is who is logged in, and nobody else can be named', async () =
   const rollback = (await operator.logRows(sagaId)).find(({ service }) => service === 'ROLLBACK')
   expect(rollback?.message).toContain('cancelled by olga: ordered twice')
   expect(await operator.rows(sagaId)).toEqual(nowhere)
-})
-
-test('who decides is who is logged in, for one saga and for many', async () => {
-  const stuck = {
-    C: { mode: 'always', kind: 'reject' },
-    B: { mode: 'always', on: 'compensate', kind: 'reject', when: 'before' },
-  }
-  const response = await operator.post('/saga?wait=60', { ...ada, failures: stuck })
-  const { sagaId, status } = (await response.json()) as { sagaId: string; status: string }
-  expect(status).toBe('NEEDS_ATTENTION')
-  operator.started.push(sagaId)
-  const decision = { step: 'B', action: 'skip', reason: 'seen to' }
-  const forged = await operator.post(`/saga/${sagaId}/decision`, { ...decision, actor: 'vera' })
-  expect(await problemOf(forged)).toMatchObject({ status: 400, errors: [{ path: '/actor' }] })
-  const many = { filter: { step: 'none such' }, action: 'retry', reason: 'seen to' }
-  expect(await problemOf(await operator.post('/saga/decisions', { ...many, actor: 'vera' }))).toMatchObject({
-    errors: [{ path: '/actor' }],
-  })
-
-  expect((await operator.post(`/saga/${sagaId}/decision`, decision)).status).toBe(200)
-  const { compensations } = await operator.ended(sagaId)
-  expect(compensations.find(({ step }) => step === 'B')).toMatchObject({ status: 'skipped', actor: 'olga' })
-  const accepted = (await (await operator.post('/saga/decisions', many)).json()) as { decisionsId: string }
-  const progress = await viewer.request(`/saga/decisions/${accepted.decisionsId}`)
-  expect(await progress.json()).toMatchObject({ actor: 'olga', matching: 0 })
 })
 
 describe('a session', () => {
@@ -270,12 +249,13 @@ describe('a session', () => {
       `saga_session=${tokens.operator}`,
       'saga_session=9999999999999..vera',
     ]
-    for (const cookie of cookies) await expectUnauthorized(await nobody.request('/logs', { headers: { cookie } }))
+    for (const cookie of cookies)
+      expect(await asUnauthorized(await nobody.request('/logs', { headers: { cookie } }))).toEqual(unauthorized)
   })
 
   test('does not stand in for a wrong token', async () => {
     const headers = { ...sessionOf('olga'), ...bearer(wrongToken) }
-    await expectUnauthorized(await nobody.request('/logs', { headers }))
+    expect(await asUnauthorized(await nobody.request('/logs', { headers }))).toEqual(unauthorized)
   })
 
   test.each(['http://evil.example', 'null', 'http://127.0.0.1:1'])(
@@ -324,6 +304,27 @@ test.each([
   })
   expect(response.headers.has('strict-transport-security')).toBe(false)
   expect(response.headers.get('cache-control')).toMatch(path === '/' ? /^public, max-age=0$/ : /^no-store$/)
+})
+
+test('who decides is who is logged in, for one saga and for many', async () => {
+  const response = await stuck
+  const { sagaId, status } = (await response.json()) as { sagaId: string; status: string }
+  expect(status).toBe('NEEDS_ATTENTION')
+  operator.started.push(sagaId)
+  const decision = { step: 'A', action: 'skip', reason: 'seen to' }
+  const forged = await operator.post(`/saga/${sagaId}/decision`, { ...decision, actor: 'vera' })
+  expect(await problemOf(forged)).toMatchObject({ status: 400, errors: [{ path: '/actor' }] })
+  const many = { filter: { step: 'none such' }, action: 'retry', reason: 'seen to' }
+  expect(await problemOf(await operator.post('/saga/decisions', { ...many, actor: 'vera' }))).toMatchObject({
+    errors: [{ path: '/actor' }],
+  })
+
+  expect((await operator.post(`/saga/${sagaId}/decision`, decision)).status).toBe(200)
+  const { compensations } = await operator.ended(sagaId)
+  expect(compensations.find(({ step }) => step === 'A')).toMatchObject({ status: 'skipped', actor: 'olga' })
+  const accepted = (await (await operator.post('/saga/decisions', many)).json()) as { decisionsId: string }
+  const progress = await viewer.request(`/saga/decisions/${accepted.decisionsId}`)
+  expect(await progress.json()).toMatchObject({ actor: 'olga', matching: 0 })
 })
 
 test('who asks too often is told to wait, and nobody else is', async () => {
