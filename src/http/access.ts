@@ -121,7 +121,7 @@ export async function limitRates(app: FastifyInstance): Promise<void> {
     max: 100,
     timeWindow: 1_000,
     keyGenerator: ({ caller }) => caller?.name ?? '',
-    allowList: ({ caller }) => !caller,
+    allowList: ({ routeOptions }) => routeOptions.config.role === 'anyone',
     addHeadersOnExceeding: { 'x-ratelimit-limit': false, 'x-ratelimit-remaining': false, 'x-ratelimit-reset': false },
     errorResponseBuilder: (_request, { max, after }) =>
       new HttpProblem(429, `Too many requests: ${max} are allowed. Try again in ${after}.`),

@@ -43,7 +43,14 @@ test('the page asks for a token, remembers who one is, and forgets it when asked
   expect(await page.context().cookies()).toEqual([])
   expect(complaints).toEqual([])
 
+  // With a login it has a button more.
+  await page.goto(`${system.where.api}/docs`)
+  await page.getByRole('button', { name: 'Authorize' }).click()
+  await page.getByText('token (http, Bearer)').waitFor()
+  expect(complaints).toEqual([])
+
   // A session that has ended meanwhile.
+  await page.goto(system.where.api)
   await field.fill(token)
   await press('Log in')
   await page.getByRole('button', { name: 'Log out sam' }).waitFor()
