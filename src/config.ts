@@ -1,5 +1,6 @@
 import { envSchema } from 'env-schema'
 import { Type, type Static } from 'typebox'
+import { ROLES, type Role } from './roles.js'
 
 /** The only reader of process.env, apart from Temporal's own settings (TEMPORAL_*), which @temporalio/envconfig reads. */
 
@@ -12,6 +13,8 @@ const programSettings = Type.Object({
   /** Host names, besides loopback and the bound address, under which the API may be called (comma separated). */
   ALLOWED_HOSTS: Type.String({ default: '' }),
   ALLOW_ANONYMOUS: Type.Optional(Type.String()),
+  /** name:role:token,… turns the login on. */
+  API_TOKENS: Type.Optional(Type.String()),
   /** Where Temporal's Web UI is, for links. */
   TEMPORAL_UI_URL: Type.String({ default: 'http://127.0.0.1:8233' }),
   FAILURE_INJECTION: Type.Optional(Type.Union([Type.Literal('on'), Type.Literal('off')])),
@@ -47,12 +50,21 @@ const startSettings = Type.Object({
   TEMPORAL_CLI: Type.Optional(Type.String({ description: 'A `temporal` binary to use instead of looking for one.' })),
 })
 
+export interface ApiToken {
+  /** Whose it is: the actor of what is done with it. */
+  name: string
+  role: Role
+  token: string
+}
+
 export interface Config {
   databaseUrl: string
   host: string
   port: number
   allowedHosts: string[]
   allowAnonymous: boolean
+  /** Empty: there is no login. */
+  apiTokens: ApiToken[]
   temporalUiUrl: string
   /** Whether failures may be injected: the demo's switch, off where NODE_ENV is production. */
   failureInjection: boolean
@@ -87,6 +99,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       .map((host) => host.trim().toLowerCase())
       .filter(Boolean),
     allowAnonymous: settings.ALLOW_ANONYMOUS === '1',
+    apiTokens: apiTokens(settings.API_TOKENS),
     temporalUiUrl: settings.TEMPORAL_UI_URL.replace(/\/$/, ''),
     failureInjection: isInjecting(settings),
     stepTimeoutMs: settings.SAGA_STEP_TIMEOUT_MS,
@@ -140,6 +153,35 @@ export function inheritedEnvironment(): NodeJS.ProcessEnv {
 }
 
 export class ConfigError extends Error {}
+
+const MIN_TOKEN_LENGTH = 16
+
+/** Says which entry is wrong by its place, and by its name where it has one: a token is shown to nobody. */
+function apiTokens(value: string | undefined): ApiToken[] {
+  if (value === undefined) return []
+  const entries = value.split(',').map((entry) => entry.trim())
+  const known: ApiToken[] = []
+  for (const [i, entry] of entries.entries()) {
+    const wrong = (why: string) => new ConfigError(`API_TOKENS is not right: entry ${i + 1} ${why}.`)
+    const [, name = '', role = '', token = ''] = /^([^:]*):([^:]*):(.*)$/.exec(entry) ?? []
+    if (!/^[\w.@-]{1,100}$/.test(name)) {
+      throw wrong('is not name:role:token, with a name of at most 100 letters, digits and any of . _ - @')
+    }
+    if (!isRole(role)) throw wrong(`(${name}) has a role that is none of ${ROLES.join(', ')}`)
+    if (!/^[\x21-\x7e]+$/.test(token) || token.length < MIN_TOKEN_LENGTH) {
+      throw wrong(`(${name}) needs a token of at least ${MIN_TOKEN_LENGTH} visible ASCII characters without a comma`)
+    }
+    if (known.some((one) => one.name === name)) throw wrong(`has the name of another one, ${name}`)
+    const same = known.find((one) => one.token === token)
+    if (same) throw wrong(`(${name}) has the same token as ${same.name}`)
+    known.push({ name, role, token })
+  }
+  return known
+}
+
+function isRole(role: string): role is Role {
+  return (ROLES as readonly string[]).includes(role)
+}
 
 function isInjecting(settings: { FAILURE_INJECTION?: string; NODE_ENV?: string }): boolean {
   return (settings.FAILURE_INJECTION ?? (settings.NODE_ENV === 'production' ? 'off' : 'on')) === 'on'

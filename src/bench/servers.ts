@@ -57,6 +57,7 @@ export async function runBench(bench: (servers: BenchServers) => Promise<void>):
       TEMPORAL_NAMESPACE: 'default',
       PORT: '0',
       HOST: '127.0.0.1',
+      API_TOKENS: '',
     }
     const start = async (name: string, program: string) => {
       const path = fileURLToPath(new URL(program, import.meta.url))

@@ -12,13 +12,15 @@ import type { SagaDecisions } from '../saga/node/saga-decisions.js'
 import type { SagaStarter } from '../saga/node/saga-starter.js'
 import type { SagaStore } from '../saga/node/saga-store.js'
 import { coercing, strict } from '../validation.js'
-import { guardHosts } from './guards.js'
+import { forAnyone, guardAccess, limitRates, Logins } from './access.js'
+import { guardHosts, protectPages } from './guards.js'
 import { documentApi } from './openapi.js'
 import { handleError, HttpProblem, send, toProblem } from './problem.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
 import { healthRoutes } from './routes/health.js'
+import { loginRoutes } from './routes/login.js'
 import type { Metrics } from '../temporal.js'
 import { logRoutes } from './routes/logs.js'
 import { metricRoutes } from './routes/metrics.js'
@@ -67,13 +69,17 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   )
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler(handleError)
+  await protectPages(app)
   guardHosts(app, context.config)
+  const logins = new Logins(context.config.apiTokens)
+  guardAccess(app, logins)
   refuseWrongMethods(app)
   // Only JSON: a form of a foreign page can't send that.
   app.removeContentTypeParser('text/plain')
   refuseBrokenText(app)
 
-  await documentApi(app)
+  if (logins.areNeeded) await limitRates(app)
+  await documentApi(app, logins)
   await app.register(fastifySSE, { heartbeatInterval: 15_000 })
   await app.register(sagaRoutes(context))
   await app.register(decisionRoutes(context))
@@ -83,7 +89,11 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(failureRoutes(context))
   await app.register(healthRoutes(context))
   if (context.metrics) await app.register(metricRoutes(context, context.metrics))
-  if (existsSync(webRoot)) await app.register(fastifyStatic, { root: webRoot, wildcard: false, dotfiles: 'ignore' })
+  await app.register(loginRoutes(logins))
+  if (existsSync(webRoot)) {
+    const page = { root: webRoot, wildcard: false, dotfiles: 'ignore' } as const
+    await app.register(forAnyone((app) => app.register(fastifyStatic, page)))
+  }
   return app
 }
 

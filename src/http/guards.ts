@@ -1,3 +1,4 @@
+import fastifyHelmet from '@fastify/helmet'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../config.js'
 import { HttpProblem } from './problem.js'
@@ -6,13 +7,46 @@ const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]', '::1']
 
 /**
  * Without a login the server stays on loopback. Throws where it is told to bind elsewhere and nobody said that this is
- * meant.
+ * meant. A program without `apiTokens` has no login to turn on.
  */
-export function refuseOpenBind({ host, allowAnonymous }: Pick<Config, 'host' | 'allowAnonymous'>): void {
-  if (LOOPBACK.includes(host) || allowAnonymous) return
+export function refuseOpenBind({
+  host,
+  allowAnonymous,
+  apiTokens,
+}: Pick<Config, 'host' | 'allowAnonymous'> & Partial<Pick<Config, 'apiTokens'>>): void {
+  if (LOOPBACK.includes(host) || allowAnonymous || apiTokens?.length) return
+  const login = apiTokens ? 'Set API_TOKENS to have a login, or' : 'Set'
   throw new Error(
-    `HOST=${host} would let everybody on the network do what this program can do. Set ALLOW_ANONYMOUS=1 if that is meant, or leave HOST out.`,
+    `HOST=${host} would let everybody on the network do what this program can do. ${login} ALLOW_ANONYMOUS=1 if that is meant, or leave HOST out.`,
   )
+}
+
+/**
+ * What a browser is told with every answer: run, load and call nothing but what this server has, show it in no other page's
+ * frame, keep none of it.
+ */
+export async function protectPages(app: FastifyInstance): Promise<void> {
+  await app.register(fastifyHelmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"],
+        scriptSrc: ["'self'"],
+        styleSrc: ["'self'"],
+        // The reference page draws its arrows from data: URLs.
+        imgSrc: ["'self'", 'data:'],
+        connectSrc: ["'self'"],
+        baseUri: ["'none'"],
+        formAction: ["'none'"],
+        frameAncestors: ["'none'"],
+      },
+    },
+    xFrameOptions: { action: 'deny' },
+    // Whether there is https is for the proxy in front to know.
+    strictTransportSecurity: false,
+  })
+  // The page's own files say otherwise.
+  app.addHook('onRequest', async (_request, reply) => void reply.header('cache-control', 'no-store'))
 }
 
 /** Refuses what a foreign page sends here: under a Host name that is not ours (DNS rebinding), or from another Origin (CSRF). */

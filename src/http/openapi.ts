@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { STATUS_CODES } from 'node:http'
 import fastifySwagger from '@fastify/swagger'
-import fastifySwaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance } from 'fastify'
+import fastifySwaggerUi, { type FastifySwaggerUiOptions } from '@fastify/swagger-ui'
+import type { FastifyInstance, FastifySchema } from 'fastify'
 import { Type, type TSchema } from 'typebox'
+import type { Role } from '../roles.js'
+import { forAnyone, takesActor, type Logins } from './access.js'
 import { Problem, ref } from './schemas/common.js'
 import { LogRow } from './schemas/log.js'
 import { Saga, SagaAccepted, SagaPlan } from './schemas/saga.js'
@@ -19,7 +21,7 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
  * GET /openapi.json, made from the schemas that validate, and GET /docs, a page that reads it. To be awaited before the
  * routes that it is to know.
  */
-export async function documentApi(app: FastifyInstance): Promise<void> {
+export async function documentApi(app: FastifyInstance, logins: Logins): Promise<void> {
   for (const schema of named) app.addSchema(schema)
   await app.register(fastifySwagger, {
     openapi: {
@@ -35,17 +37,38 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
         { name: 'log', description: 'What happened, attempt by attempt.' },
         { name: 'failures', description: 'Failure injection: the demo, and tests.' },
         { name: 'health', description: 'For whoever runs it.' },
+        { name: 'login', description: 'Who asks.' },
       ],
+      ...(logins.areNeeded && {
+        components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+        security: [{ token: [] }],
+      }),
     },
+    transform: ({ schema, url, route }) => ({
+      url,
+      schema: logins.areNeeded ? withLogin(schema, route.config?.role) : schema,
+    }),
     refResolver: { buildLocalReference: ({ $id }, _uri, _fragment, i) => (typeof $id === 'string' ? $id : `def-${i}`) },
   })
-  await app.register(fastifySwaggerUi, {
+  const page: FastifySwaggerUiOptions = {
     routePrefix: '/docs',
     // Without the bar in which another document could be asked for.
     uiConfig: { layout: 'BaseLayout', docExpansion: 'list', validatorUrl: null },
     theme: { title: 'Durable sagas: the API' },
-  })
-  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger())
+  }
+  await app.register(forAnyone((app) => app.register(fastifySwaggerUi, page)))
+  app.get('/openapi.json', { schema: { hide: true }, config: { role: 'anyone' } }, () => app.swagger())
+}
+
+/** A route as it is with login: its role, and no actor, who is then the caller. */
+function withLogin(schema: FastifySchema, role: Role | 'anyone' = 'viewer'): FastifySchema {
+  if (role === 'anyone') return { ...schema, security: [] }
+  const description = [schema.description, `Role: ${role}.`].filter(Boolean).join(' ')
+  const { body } = schema
+  if (!takesActor(body)) return { ...schema, description }
+  const { actor: _, ...properties } = body.properties
+  const required = body.required?.filter((name) => name !== 'actor')
+  return { ...schema, description, body: { ...body, properties, required } }
 }
 
 /** An answer that is text of another media type, as a stream is. */
@@ -54,7 +77,7 @@ export function text(mediaType: string, description: string) {
 }
 
 /** What can be wrong with any request, whatever it asks for. */
-const ALWAYS = [403, 408, 431, 500, 503]
+const ALWAYS = [401, 403, 408, 429, 431, 500, 503]
 
 /**
  * A route's answers for its schema: those that work, by status, and the statuses of its problems beside those that any

@@ -18,10 +18,15 @@ interface Closing {
 export class Sagas {
   readonly started: string[] = []
 
-  constructor(readonly where: Where) {}
+  /** `headers` go with every request. */
+  constructor(
+    readonly where: Where,
+    readonly headers: Record<string, string> = {},
+  ) {}
 
   request(path: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(new URL(path, this.where.api), init)
+    const headers = { ...this.headers, ...(init.headers as Record<string, string> | undefined) }
+    return fetch(new URL(path, this.where.api), { ...init, headers })
   }
 
   post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals'
-import { loadConfig, loadServiceConfig } from '../../src/config.js'
+import { ConfigError, loadConfig, loadServiceConfig } from '../../src/config.js'
+import { refuseOpenBind } from '../../src/http/guards.js'
 
 const env = { DATABASE_URL: 'postgres://127.0.0.1/saga' }
 
@@ -31,4 +32,55 @@ test.each([
   { given: { NODE_ENV: 'production', FAILURE_INJECTION: 'on' }, port: 5002, failureInjection: true },
 ])('a service with $given listens on $port', ({ given, ...expected }) => {
   expect(loadServiceConfig(5002, { ...env, ...given })).toMatchObject(expected)
+})
+
+const secret = 'a-secret-of-24-letters-x'
+
+test('tokens are read with their names and roles; without any there is no login', () => {
+  const { apiTokens } = loadConfig({ ...env, API_TOKENS: `ada:viewer:${secret}, ci@example.org:starter:${secret}:=` })
+  expect(apiTokens).toEqual([
+    { name: 'ada', role: 'viewer', token: secret },
+    { name: 'ci@example.org', role: 'starter', token: `${secret}:=` },
+  ])
+  expect(loadConfig({ ...env, API_TOKENS: '' }).apiTokens).toEqual([])
+})
+
+test.each([
+  { what: 'a token alone', tokens: secret, says: 'entry 1 is not name:role:token' },
+  { what: 'no role', tokens: `ada:${secret}`, says: 'entry 1 is not name:role:token' },
+  { what: 'no name', tokens: `:viewer:${secret}`, says: 'entry 1 is not name:role:token' },
+  { what: 'a blank in a name', tokens: `a da:viewer:${secret}`, says: 'entry 1 is not name:role:token' },
+  { what: 'an entry with nothing in it', tokens: `ada:viewer:${secret},`, says: 'entry 2 is not name:role:token' },
+  { what: 'a comma alone', tokens: ',', says: 'entry 1 is not name:role:token' },
+  {
+    what: 'an unknown role',
+    tokens: `ada:admin:${secret}`,
+    says: 'entry 1 (ada) has a role that is none of viewer, starter, operator',
+  },
+  { what: 'a short token', tokens: `ada:viewer:a-secret-of-15x`, says: 'entry 1 (ada) needs a token of at least 16' },
+  { what: 'a blank in a token', tokens: `ada:viewer:a-secret of-24-letters-x`, says: 'entry 1 (ada) needs a token' },
+  {
+    what: 'a name twice',
+    tokens: `ada:viewer:${secret},ada:operator:${secret}2`,
+    says: 'entry 2 has the name of another one, ada',
+  },
+  {
+    what: 'a token twice',
+    tokens: `ada:viewer:${secret},bob:operator:${secret}`,
+    says: 'entry 2 (bob) has the same token as ada',
+  },
+])('tokens with $what are refused, and no token is shown', ({ tokens, says }) => {
+  const load = () => loadConfig({ ...env, API_TOKENS: tokens })
+  expect(load).toThrow(ConfigError)
+  expect(load).toThrow(says)
+  expect(load).not.toThrow(/a-secret/)
+})
+
+test('without a login the API stays on loopback, unless that is meant', () => {
+  const bind = (more: Record<string, string>) => () => refuseOpenBind(loadConfig({ ...env, ...more }))
+  const HOST = '0.0.0.0'
+  expect(bind({ HOST })).toThrow(/^HOST=0\.0\.0\.0 would let everybody .* Set API_TOKENS to have a login/)
+  expect(bind({ HOST, ALLOW_ANONYMOUS: '1' })).not.toThrow()
+  expect(bind({ HOST, API_TOKENS: `ada:viewer:${secret}` })).not.toThrow()
+  expect(bind({ HOST: 'localhost' })).not.toThrow()
 })

@@ -1,10 +1,11 @@
 import type { Problem } from '../../src/http/schemas/common.js'
 import type { Failures } from '../../src/http/schemas/failure.js'
+import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
 import type { CreateUserRequest, Saga, SagaAccepted } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
-export type { CreateUserRequest, LogRow, Problem, Saga, SagaAccepted }
+export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted }
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
 /** The server answered, and said what is wrong. */
@@ -20,6 +21,16 @@ export class ServerAway extends Error {
     super('The server does not answer.')
   }
 }
+
+/** Who is logged in, and whether there is a login at all. */
+export const getLogin = (): Promise<Login> => call('/login')
+
+export const logIn = (token: string): Promise<Login> => post('/login', { token })
+
+export const logOut = (): Promise<Login> => post('/logout', {})
+
+/** Told when an answer says that a login is needed, as where a session has ended. */
+export const loginNeeded = new EventTarget()
 
 /** A lost answer is safe to ask for again with the same key: the API then starts no second saga. */
 export const startSaga = (body: CreateUserRequest, idempotencyKey: string): Promise<SagaAccepted> =>
@@ -59,6 +70,7 @@ async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
   if (response.ok && answer !== undefined) return answer
   // Without a problem in JSON it was something between here and the API that answered, such as a proxy.
   if (!isProblem(answer)) throw new ServerAway()
+  if (answer.status === 401) loginNeeded.dispatchEvent(new Event('needed'))
   throw new ApiError(answer)
 }
 

@@ -1,24 +1,38 @@
 import { useEffect, useState } from 'react'
-import { getSaga } from './api'
+import { getSaga, logOut, type Login } from './api'
+import { LoginForm } from './components/login-form'
 import { HomePage } from './pages/home'
 import { useSagaId } from './route'
+import { useLogin } from './use-login'
 import { useLogs } from './use-logs'
 
 export function App() {
+  const [login, setLogin] = useLogin()
+  // Not before it is known, or the page would be there for a moment and then gone.
+  if (!login) return null
+  if (login.login && login.name === undefined) {
+    return (
+      <>
+        <header className="top">
+          <Title />
+        </header>
+        <main>
+          <LoginForm onLogin={setLogin} />
+        </main>
+      </>
+    )
+  }
+  return <Page login={login} onLogin={setLogin} />
+}
+
+function Page({ login, onLogin }: { login: Login; onLogin: (login: Login) => void }) {
   const sagaId = useSagaId()
   const logs = useLogs()
   const temporalUi = useTemporalUi(logs.rows?.[0]?.sagaId)
   return (
     <>
       <header className="top">
-        <h1>
-          <a href="#/">
-            <svg viewBox="0 0 32 32" aria-hidden="true">
-              <path d="M4 10h17a6 6 0 0 1 0 12H8m5-5-5 5 5 5" />
-            </svg>
-            Durable sagas
-          </a>
-        </h1>
+        <Title />
         <nav aria-label="Elsewhere">
           {temporalUi && (
             <a href={temporalUi} target="_blank" rel="noreferrer">
@@ -28,6 +42,12 @@ export function App() {
           <a href="/logs" target="_blank">
             Log as JSON
           </a>
+          {login.name !== undefined && (
+            // Where no answer comes the session is still there, and so is the page.
+            <button type="button" onClick={() => void logOut().then(onLogin, () => undefined)}>
+              Log out {login.name}
+            </button>
+          )}
         </nav>
       </header>
       <div className="away" role="status">
@@ -40,6 +60,19 @@ export function App() {
       </div>
       <HomePage sagaId={sagaId} logs={logs} />
     </>
+  )
+}
+
+function Title() {
+  return (
+    <h1>
+      <a href="#/">
+        <svg viewBox="0 0 32 32" aria-hidden="true">
+          <path d="M4 10h17a6 6 0 0 1 0 12H8m5-5-5 5 5 5" />
+        </svg>
+        Durable sagas
+      </a>
+    </h1>
   )
 }
 

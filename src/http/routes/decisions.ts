@@ -28,6 +28,7 @@ export const decisionRoutes =
     app.post(
       '/saga/decisions',
       {
+        config: { role: 'operator' },
         schema: {
           tags: ['sagas'],
           summary: 'Decide for all sagas that are stuck on a step',

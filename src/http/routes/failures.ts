@@ -25,7 +25,7 @@ export const failureRoutes =
       body: Failures,
       response: answers({ 200: FailuresInForce }, 400, 413, 415),
     }
-    app.put('/failures', { schema: change }, async (request) => {
+    app.put('/failures', { schema: change, config: { role: 'operator' } }, async (request) => {
       if (!config.failureInjection) throw new HttpProblem(403, 'Failure injection is off here (FAILURE_INJECTION).')
       const failures = completeFailures(request.body)
       await replaceFailures(pool, failures)

@@ -6,6 +6,7 @@ import type { Standing } from '../../saga/node/saga-store.js'
 import type { Decision } from '../../saga/types.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser, trimmed, type CreateUserRequest as Request } from '../../workflows/create-user-input.js'
+import { requireRole } from '../access.js'
 import type { AppContext } from '../app.js'
 import { answers } from '../openapi.js'
 import { HttpProblem, problems } from '../problem.js'
@@ -39,6 +40,7 @@ export const sagaRoutes =
     app.post(
       '/saga',
       {
+        config: { role: 'starter' },
         schema: {
           tags: ['sagas'],
           summary: 'Start a createUserSaga',
@@ -62,6 +64,7 @@ export const sagaRoutes =
         },
       },
       async (request, reply) => {
+        if (request.body.failures) requireRole(request, 'operator')
         if (request.body.failures && !config.failureInjection) {
           throw new HttpProblem(403, 'Failure injection is off here; leave `failures` out.')
         }
@@ -160,6 +163,7 @@ export const sagaRoutes =
     app.post(
       '/saga/:id/cancel',
       {
+        config: { role: 'operator' },
         schema: {
           tags: ['sagas'],
           summary: 'Stop it, and undo what it has done',
@@ -214,6 +218,7 @@ export const sagaRoutes =
     app.post(
       '/saga/:id/decision',
       {
+        config: { role: 'operator' },
         schema: {
           tags: ['sagas'],
           summary: 'Decide on a step that is stuck',
