@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals'
 import { runMatrix, told } from '../../src/saga/testing/index.js'
+import { alone } from '../../test/helpers/alone.js'
 import { readShared, query } from '../../test/helpers/shared.js'
 import { makeNamespace } from '../../test/helpers/system.js'
 import { makeTripDatabase } from './system.js'
@@ -10,10 +11,12 @@ await makeNamespace(namespace)
 const databaseUrl = await makeTripDatabase(namespace)
 await query(databaseUrl, `INSERT INTO flight_seats SELECT 'flight ' || n, 10 FROM generate_series(0, 2000) n`)
 await query(databaseUrl, `INSERT INTO hotel_rooms SELECT 'hotel ' || n, 10 FROM generate_series(0, 2000) n`)
-const reports = await runMatrix(
-  new URL('../dist/examples/trip/matrix.js', import.meta.url),
-  { databaseUrl, temporalAddress: readShared().temporal, namespace },
-  { only: new RegExp(process.env['MATRIX'] ?? '') },
+const reports = await alone(() =>
+  runMatrix(
+    new URL('../dist/examples/trip/matrix.js', import.meta.url),
+    { databaseUrl, temporalAddress: readShared().temporal, namespace },
+    { only: new RegExp(process.env['MATRIX'] ?? '') },
+  ),
 )
 
 test.each(reports.map((report) => [report.name, report] as const))('%s', (_name, report) => {

@@ -58,7 +58,9 @@ async function sweepUntilEnded(ids: string[]): Promise<void> {
   await until(`${ids.join(', ')} have ended`, async () => {
     await query(
       database,
-      `UPDATE saga SET progress_at = now() - ${hour}, looked_at = now() - ${hour} WHERE ${theirs}`,
+      // Locked in the order in which the engine does, or each would wait for the other.
+      `UPDATE saga SET progress_at = now() - ${hour}, looked_at = now() - ${hour}
+       WHERE saga_id IN (SELECT saga_id FROM saga WHERE ${theirs} ORDER BY saga_id FOR UPDATE)`,
       [ids],
     )
     await engine.sweep.sweep()

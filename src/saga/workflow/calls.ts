@@ -101,7 +101,7 @@ export class Caller {
   invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
     const timed = { ...order, timeoutMs: this.settings.stepTimeoutMs }
     const { nestedId } = order
-    if (nestedId !== undefined) return this.#invokeNested({ ...timed, nestedId }, limits)
+    if (nestedId !== undefined) return this.#invokeNested({ ...timed, nestedId }, policy, limits)
     return this.#call(timed, policy, limits, (calls, o) => calls.invoke(o))
   }
 
@@ -116,12 +116,12 @@ export class Caller {
     return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, {}, (calls, o) => calls.settle(o))
   }
 
-  async #invokeNested(order: InvokeOrder & { nestedId: string }, { scope = this.#home }: Limits) {
+  async #invokeNested(order: InvokeOrder & { nestedId: string }, policy: CallPolicy, { scope = this.#home }: Limits) {
     const { step, service, nestedId, input } = order
     throwIfCancelled(scope)
     await scope.run(() => runNested({ step, nestedId, type: service, input, op: 'invoke' }))
-    // It has retried what it could: its row has the last word.
-    return this.#call(order, once, {}, (calls, o) => calls.invoke(o))
+    // It has retried what it could, and its row has the last word; only the reading of that may have to be tried again.
+    return this.#call(order, policy, {}, (calls, o) => calls.invoke(o))
   }
 
   async #compensateNested(order: CompensateOrder & { nestedId: string }, policy: CallPolicy) {
