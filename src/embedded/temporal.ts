@@ -58,7 +58,9 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
     ...['--dynamic-config-value', 'history.transferProcessorMaxPollRPS=1000'],
     ...['--log-level', 'warn', '--log-format', 'json', '--color', 'never'],
   ]
-  const server = await spawnServer({ file: cli, args, env: withoutTemporalSettings(), logFile, recordFile })
+  // Who may use the API is not for it to know.
+  const env = { ...withoutTemporalSettings(), API_TOKENS: '' }
+  const server = await spawnServer({ file: cli, args, env, logFile, recordFile })
   await untilUp(server, (over) => setRetention({ cli, address, signal: over }), {
     name: 'Temporal',
     timeoutMs: UP_TIMEOUT_MS,
