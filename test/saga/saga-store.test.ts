@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { sagas } from '../../src/activities/index.js'
 import { makePool, type Pool } from '../../src/saga/node/db.js'
+import type { AttemptEnd } from '../../src/saga/node/projection.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
+import type { StepDeclarations } from '../../src/saga/types.js'
 import { createUser } from '../../src/workflows/create-user-input.js'
 import { createUserSaga } from '../../src/workflows/create-user.js'
 import { makeDatabase } from '../helpers/system.js'
@@ -19,9 +21,8 @@ afterAll(() => pool.end())
 const input = { username: 'Jane', address: 'here', payment: '4242 4242' }
 
 /** An open saga. */
-async function open(): Promise<string> {
+async function open(steps: StepDeclarations = createUserSaga.steps): Promise<string> {
   const sagaId = randomUUID()
-  const { steps } = createUserSaga
   await store.writeIntent({ sagaId, saga: createUser, steps, input, maxOpen: 500 })
   await store.open(
     sagaId,
@@ -68,6 +69,20 @@ test('an attempt whose row was written, and its answer lost, is written once', a
   const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A'`, [sagaId])
   expect(rows).toEqual([{ attempt: 1 }])
   expect((await store.get(sagaId))?.steps[0]?.attempts).toBe(1)
+})
+
+test('a pivot that is settled behind its own answer has one row of its success', async () => {
+  const sagaId = await open({ A: { service: 'user', kind: 'pivot' } })
+  const applied = { kind: 'applied' as const, message: 'applied' }
+  const end = (order: AttemptEnd['order']) =>
+    store.endAttempt(sagaId, { entryId: randomUUID(), order, startedAt: new Date(), end: applied })
+  await end({ ...invokeA, kind: 'pivot' })
+  const { op, kind, input: _, ...call } = { ...invokeA, reached: true }
+  expect(await end({ ...call, op: 'settle' })).toMatchObject({ step: { step: 'A', status: 'succeeded' } })
+  const { rows } = await pool.query(`SELECT status, attempt FROM saga_log WHERE saga_id = $1 AND service = 'A'`, [
+    sagaId,
+  ])
+  expect(rows).toEqual([{ status: 'success', attempt: 1 }])
 })
 
 test('of a cancel and a completion at once one wins, and the other one sees it', async () => {

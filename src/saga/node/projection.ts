@@ -126,7 +126,9 @@ function afterSettledApplied(
   { entryId, order, startedAt, end }: AttemptEnd,
 ): After & { changed: Changed } {
   const before = stepOf(record, order.step)
-  const late = record.fate !== 'open' || before.status === 'succeeded' || isOvertaken(before, order)
+  // Its own attempt has said so, and the run did not hear it.
+  if (before.status === 'succeeded') return { changes: {}, entries: [], changed: { step: toStepView(before) } }
+  const late = record.fate !== 'open' || isOvertaken(before, order)
   const step: StepRecord = late
     ? before
     : {
