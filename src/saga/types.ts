@@ -440,6 +440,8 @@ export interface Swept {
   decided: number
   /** Not sagas, but calls that decide for many of them, whose run was gone. */
   decisions: number
+  /** Whose log lacked attempts of a lost worker. */
+  mirrored: number
   /** Whose run is open, but which have not moved for ten minutes. */
   withoutProgress: number
 }

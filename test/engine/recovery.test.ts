@@ -4,11 +4,10 @@ import { afterAll, describe, expect, test } from '@jest/globals'
 import { Client } from '@temporalio/client'
 import { ApplicationFailure } from '@temporalio/common'
 import { NativeConnection } from '@temporalio/worker'
-import { pino } from 'pino'
 import type { FailuresInput } from '../../src/saga/failure.js'
 import { throughBarrier } from '../../src/saga/node/barrier.js'
 import { makePool } from '../../src/saga/node/db.js'
-import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
+import { SagaStarter } from '../../src/saga/node/saga-starter.js'
 import { TASK_QUEUE } from '../../src/temporal.js'
 import { testEnded } from '../helpers/check-ended.js'
 import { effectService, startEngine } from '../helpers/engine.js'
@@ -680,8 +679,9 @@ test.concurrent('a sweep that does not reach Temporal ends, and the next one goe
   await sagas.logged(sagaId, 'three failed 1')
   const relay = await startRelay()
   const connection = await NativeConnection.connect({ address: relay.address })
-  const starter = new SagaStarter(new Client({ connection, namespace: sagas.where.namespace }), TASK_QUEUE)
-  const relayed = makeSweepActivities(engine.store, engine.decisions, starter, pino({ level: 'silent' }))
+  const client = new Client({ connection, namespace: sagas.where.namespace })
+  const starter = new SagaStarter(client, TASK_QUEUE)
+  const relayed = engine.sweepOver(client)
   relay.cut()
   await expect(starter.look(sagaId)).rejects.toThrow('Temporal gave no answer within 3 s')
   await makeDue(sagaId)

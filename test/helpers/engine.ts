@@ -15,6 +15,7 @@ import { makePool, sagaBounds } from '../../src/saga/node/db.js'
 import { startApi } from '../../src/run-api.js'
 import { makeSagaActivities } from '../../src/saga/node/activities.js'
 import type { AnyService } from '../../src/saga/node/barrier.js'
+import { SagaMirror } from '../../src/saga/node/mirror.js'
 import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
 import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
@@ -36,6 +37,8 @@ export interface Engine {
   starter: SagaStarter
   /** The sweep's work, to be done now. */
   sweep: SweepActivities
+  /** The same on another connection. */
+  sweepOver(client: Client): SweepActivities
   /** Starts a saga of that type; its id. `failures` as in POST /saga. */
   start(type: string, input: object, options?: { failures?: FailuresInput; sagaId?: string }): Promise<string>
   /** The effects of a saga that stand, each as "service", in the order in which they were made. */
@@ -82,7 +85,11 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const store = new SagaStore(pool, types.map(takenAsItComes))
   const starter = new SagaStarter(temporal.client, TASK_QUEUE)
   const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
-  const sweep = makeSweepActivities(store, decisions, starter, logger)
+  const sweepOver = (client: Client) => {
+    const mirror = new SagaMirror(pool, client, { stepTimeoutMs, logger })
+    return makeSweepActivities(store, decisions, new SagaStarter(client, TASK_QUEUE), mirror, logger)
+  }
+  const sweep = sweepOver(temporal.client)
   const activities = {
     ...sweep,
     ...makeDecisionsActivities(decisions, starter, logger),
@@ -124,6 +131,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     decisions,
     starter,
     sweep,
+    sweepOver,
     async start(type, input, { failures = {}, sagaId = randomUUID() } = {}) {
       await temporal.client.workflow.start(type, {
         workflowId: sagaId,

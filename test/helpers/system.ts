@@ -9,6 +9,8 @@ import { until } from './until.js'
 
 export interface System {
   where: Where
+  /** Of API + worker, as they run now. */
+  pid(): number
   /** Ends API + worker as a crash would. */
   kill(): Promise<void>
   /** Starts them again, on the same port. */
@@ -60,6 +62,7 @@ export async function startSystem(name: string, env: Record<string, string> = {}
   const port = new URL(app.url).port
   return {
     where: { api: app.url, database, namespace: name },
+    pid: () => app.pid,
     async kill() {
       process.kill(app.pid, 'SIGKILL')
       await app.exited

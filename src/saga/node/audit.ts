@@ -1,9 +1,9 @@
-import { WorkflowNotFoundError, type Client as Temporal } from '@temporalio/client'
-import type { Payload } from '@temporalio/common'
-import type { temporal } from '@temporalio/proto'
+import type { Client as Temporal } from '@temporalio/client'
 import type { Changed } from '../types.js'
 import type { AnyService } from './barrier.js'
 import { withTransaction, type Pool } from './db.js'
+import { gapsOf } from './mirror.js'
+import { readHistory, type SagaHistory } from './saga-history.js'
 import { isEnded, recordColumns, type SagaRecord } from './saga-record.js'
 
 /** Two accounts of a saga that do not tell the same. */
@@ -49,6 +49,8 @@ const PAGE = 200
 const AT_ONCE = 8
 /** A saga that has moved so lately may move while it is looked at. */
 const GRACE_MS = 60_000
+/** The mirror has looked at it by then, where there are workers. */
+const MIRROR_MS = 120_000
 
 /**
  * Holds every saga's row against its log, the barriers and effects of its participants, and Temporal's history, and yields
@@ -201,61 +203,7 @@ async function effectProblems(
   return problems
 }
 
-interface History {
-  /** How its last run stands, as Temporal names it: RUNNING, COMPLETED, … */
-  status: string
-  /** What each attempt that history knows of has made of the saga. */
-  changes: Changed[]
-}
-
-/** The runs of the saga, from the one that its row names on; undefined where Temporal has none of it. */
-async function readHistory({ workflow, options }: Temporal, saga: SagaRecord): Promise<History | undefined> {
-  if (saga.firstRunId === null) return undefined
-  const { payloadConverter, payloadCodecs } = options.loadedDataConverter
-  const decode = async (payload: Payload): Promise<unknown> => {
-    let payloads = [payload]
-    for (const codec of payloadCodecs.toReversed()) payloads = await codec.decode(payloads)
-    return payloadConverter.fromPayload(payloads[0] ?? payload)
-  }
-  const changes: Changed[] = []
-  try {
-    for (let runId = saga.firstRunId; ;) {
-      const handle = workflow.getHandle(saga.sagaId, runId)
-      const { events } = await handle.fetchHistory()
-      for (const payload of (events ?? []).flatMap(payloadsOf)) changes.push(changedIn(await decode(payload)))
-      const next = events?.at(-1)?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId
-      if (!next) return { status: (await handle.describe()).status.name, changes }
-      runId = next
-    }
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return undefined
-    throw error
-  }
-}
-
-type Event = temporal.api.history.v1.IHistoryEvent
-
-/** The payloads in which an activity of the engine tells what it has made of the saga: its result, or details of its failure. */
-function payloadsOf(event: Event): Payload[] {
-  const marker = event.markerRecordedEventAttributes
-  const failures = [
-    marker?.failure,
-    event.activityTaskFailedEventAttributes?.failure,
-    event.activityTaskStartedEventAttributes?.lastFailure,
-  ]
-  return [
-    ...(marker?.details?.['result']?.payloads ?? []),
-    ...(event.activityTaskCompletedEventAttributes?.result?.payloads ?? []),
-    ...failures.flatMap((failure) => (failure?.cause ?? failure)?.applicationFailureInfo?.details?.payloads ?? []),
-  ]
-}
-
-function changedIn(told: unknown): Changed {
-  if (typeof told !== 'object' || told === null) return {}
-  return ('changed' in told ? told.changed : told) as Changed
-}
-
-function closingProblems(saga: SagaRecord, { status }: History): Disagreement[] {
+function closingProblems(saga: SagaRecord, { status }: SagaHistory): Disagreement[] {
   const allowed: Record<SagaRecord['fate'], string[]> = {
     completed: ['COMPLETED'],
     rolledBack: ['FAILED', 'CANCELLED'],
@@ -268,19 +216,41 @@ function closingProblems(saga: SagaRecord, { status }: History): Disagreement[] 
   return [{ sagaId: saga.sagaId, with: 'history', message }]
 }
 
-/** Every attempt that history knows of has its row in the log. */
-function attemptProblems({ sagaId }: SagaRecord, log: LogEntry[], { changes }: History): Disagreement[] {
+/** Every attempt that history knows of has its row in the log; that of a lost worker from the mirror, which takes its time. */
+function attemptProblems(
+  saga: SagaRecord & { quietMs: number },
+  log: LogEntry[],
+  history: SagaHistory,
+): Disagreement[] {
+  const { sagaId, quietMs } = saga
   const known = new Map<string, number>()
-  const learn = (service: string, attempts: number) => known.set(service, Math.max(attempts, known.get(service) ?? 0))
-  for (const { step, compensation } of changes) {
-    if (step) learn(step.step, step.attempts)
-    if (compensation) learn(`COMPENSATE_${compensation.step}`, compensation.attempts)
+  for (const event of history.events) {
+    if (event.kind !== 'called') continue
+    for (const { service, attempts } of toldIn(event.changed)) {
+      known.set(service, Math.max(attempts, known.get(service) ?? 0))
+    }
   }
-  return [...known].flatMap(([service, attempts]): Disagreement[] => {
+  const unnumbered = [...known].flatMap(([service, attempts]): Disagreement[] => {
     const logged = new Set(log.filter((one) => one.service === service).flatMap(({ attempt }) => attempt ?? []))
     const missing = Array.from({ length: attempts }, (_, i) => i + 1).filter((number) => !logged.has(number))
     if (missing.length === 0) return []
     const message = `Temporal's history knows of ${attempts} attempts of ${service}; the log lacks ${missing.join(', ')}`
     return [{ sagaId, with: 'history', message }]
   })
+  if (unnumbered.length > 0 || quietMs < MIRROR_MS) return unnumbered
+  const gaps = gapsOf(saga, log, history).map(({ service }) => service)
+  return [...new Set(gaps)].flatMap((service): Disagreement[] => {
+    const lost = gaps.filter((one) => one === service).length
+    const rows = log.filter((one) => one.service === service && one.status === 'failed' && one.attempt === null).length
+    if (rows >= lost) return []
+    const message = `Temporal's history knows of ${lost} attempts of ${service} that were lost with their worker; the log has ${rows} rows of them`
+    return [{ sagaId, with: 'history', message }]
+  })
+}
+
+function toldIn({ step, compensation }: Changed): { service: string; attempts: number }[] {
+  return [
+    ...(step ? [{ service: step.step, attempts: step.attempts }] : []),
+    ...(compensation ? [{ service: `COMPENSATE_${compensation.step}`, attempts: compensation.attempts }] : []),
+  ]
 }

@@ -16,6 +16,7 @@ export function countLogged(meter: MetricMeter): OnLogged {
   const attempts = counter('saga_attempts', 'Attempts that have ended, by type, service (COMPENSATE_… too) and status.')
   const stuck = counter('saga_stuck', 'Times that a step or a compensation began to wait for a person.')
   const decisions = counter('saga_decisions', 'Decisions of people on what was stuck.')
+  const gaps = counter('saga_log_gaps', "Attempts of lost workers, added to the log from Temporal's history.")
   const duration = meter.createHistogram(
     'saga_duration_seconds',
     'float',
@@ -25,6 +26,8 @@ export function countLogged(meter: MetricMeter): OnLogged {
   return ({ type, status: now, startedAt }, entries) => {
     for (const { service, status, attempt } of entries) {
       if (attempt !== undefined) attempts.add(1, { type, service, status })
+      // Who ends without a number did not write its own row.
+      else if (status === 'failed') gaps.add(1, { type, service })
       else if (status === 'stuck') stuck.add(1, { type, service })
       else if (status === 'decision') decisions.add(1, { type, service })
       else if (service === 'SAGA' && status === 'started') started.add(1, { type })

@@ -9,6 +9,7 @@ import {
 } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { DecisionsCall, RecordedDecision, SweepActivities } from '../types.js'
+import type { SagaMirror } from './mirror.js'
 import type { SagaDecisions } from './saga-decisions.js'
 import { isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
 import { PROGRESS_MS, requestOf, type SagaStore } from './saga-store.js'
@@ -156,6 +157,7 @@ export function makeSweepActivities(
   store: SagaStore,
   decisions: SagaDecisions,
   starter: SagaStarter,
+  mirror: SagaMirror,
   logger: Logger,
 ): SweepActivities {
   /** Calls `bring` for each, some side by side; how many it says it has brought on. One that fails does not hold the others. */
@@ -226,6 +228,7 @@ export function makeSweepActivities(
         decided: await each(await store.undecided(SWEEP_AFTER_MS), until, decide),
         decisions: await each(await decisions.unfinished(SWEEP_AFTER_MS), until, startDecisions),
         recovered: await each(await store.unwatched(LOOK_AFTER_MS), until, takeUp),
+        mirrored: await each(await mirror.unmirrored(), until, async (saga) => (await mirror.mirror(saga)) > 0),
         withoutProgress: await store.countWithoutProgress(PROGRESS_MS),
       }
       if (Object.values(swept).some((count) => count > 0)) logger.warn(swept, 'The sweep found sagas to look after')

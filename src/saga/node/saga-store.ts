@@ -749,7 +749,8 @@ class LockFirst extends Error {}
 /** Any change of a row gives it another xmin: that of the transaction that made it. */
 const readColumns = `saga.xmin::text AS version, ${recordColumns}`
 
-const announcement = `pg_notify('${CHANGES}', fate || ' ' || status || ' ' || saga_id)`
+/** Of a row of `saga`: tells whoever follows it. */
+export const announcement = `pg_notify('${CHANGES}', fate || ' ' || status || ' ' || saga_id)`
 
 /** The columns that change in the course of a saga. */
 const columnNames = {

@@ -14,6 +14,7 @@ import { makeSagaActivities } from './activities.js'
 import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas } from './bundle.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
+import { SagaMirror } from './mirror.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
 import { countLogged, watchProcess } from './saga-metrics.js'
@@ -79,10 +80,12 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
   }
   try {
     const { metricMeter } = Runtime.instance()
-    const store = new SagaStore(pool, sagas, countLogged(metricMeter))
+    const onLogged = countLogged(metricMeter)
+    const store = new SagaStore(pool, sagas, onLogged)
     endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
     const decisions = new SagaDecisions(pool, store, taskQueue)
     const starter = new SagaStarter(client, taskQueue)
+    const mirror = new SagaMirror(pool, client, { stepTimeoutMs, logger, onLogged })
     const { around = (plain) => plain, interceptors } = options
     const barred = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
@@ -95,7 +98,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       ...(dataConverter && { dataConverter }),
       ...(interceptors && { interceptors }),
       activities: {
-        ...makeSweepActivities(store, decisions, starter, logger),
+        ...makeSweepActivities(store, decisions, starter, mirror, logger),
         ...makeDecisionsActivities(decisions, starter, logger),
         ...makeSagaActivities({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger }),
       },
