@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Client } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
@@ -14,6 +16,9 @@ export const workflowBundle = { codePath: fileURLToPath(new URL('./workflow-bund
 
 /** How the worker reads what it is given; part of the bundle as well. */
 export const payloadConverterPath = fileURLToPath(new URL('./workflows/payload-converter.js', import.meta.url))
+
+/** Of this process alone: in containers the SDK's own, pid@host, is that of the process before as well. */
+const identity = `${process.pid}@${hostname()}/${randomUUID().slice(0, 8)}`
 
 export interface Temporal {
   connection: NativeConnection
@@ -32,7 +37,7 @@ export async function connectTemporal({ disableFile = false } = {}): Promise<Tem
   const address = connectionOptions.address ?? '127.0.0.1:7233'
   try {
     const connection = await NativeConnection.connect({ ...connectionOptions, address })
-    return { connection, client: new Client({ connection, namespace }), namespace, address }
+    return { connection, client: new Client({ connection, namespace, identity }), namespace, address }
   } catch (error) {
     throw new Error(
       `Temporal does not answer at ${address}. Start it (npm start brings one along) or set TEMPORAL_ADDRESS. (${(error as Error).message})`,

@@ -77,17 +77,20 @@ test('what was under way in a killed process has a row in the end, and is counte
     // Local attempts, of which a lost workflow task leaves nothing in history.
     local: await sagas.start({ C: hang }),
     localUndo: await sagas.start({ C: { mode: 'always', kind: 'reject' }, B: undo }),
+    turned: await sagas.start({ B: hang }),
     // After the first call that failed they are regular ones.
     regular: await sagas.start({ A: { mode: 'first', n: 1 }, C: hang }),
     regularUndo: await sagas.start({ A: { mode: 'first', n: 1 }, C: { mode: 'always', kind: 'reject' }, B: undo }),
   }
-  const { local, localUndo, regular, regularUndo } = sagasOf
+  const { local, localUndo, turned, regular, regularUndo } = sagasOf
   await sagas.logged(local, 'B success 1')
   await sagas.logged(localUndo, 'COMPENSATE_C skipped 1')
+  await sagas.logged(turned, 'A success 1')
   await sagas.logged(regular, 'B success 1')
   await underWay(regular, 'invoke')
   await underWay(regularUndo, 'compensate')
   await system.kill()
+  await sagas.temporal('workflow', 'cancel', '-w', turned)
   await system.restart()
   await Promise.all(Object.values(sagasOf).map(mirrored))
   const { sagaId: whole } = await sagas.run()
@@ -97,10 +100,14 @@ test('what was under way in a killed process has a row in the end, and is counte
     expect(await unnumbered(sagaId)).toEqual([{ service: 'C', status: 'failed', message: added }])
     expect((await sagas.log(sagaId)).at(-1)).toBe('C failed')
   }
-  for (const sagaId of [localUndo, regularUndo]) {
+  for (const [sagaId, service] of [
+    [turned, 'B'],
+    [localUndo, 'COMPENSATE_B'],
+    [regularUndo, 'COMPENSATE_B'],
+  ] as const) {
     expect(await sagas.get(sagaId)).toMatchObject({ status: 'COMPENSATED' })
     expect((await unnumbered(sagaId)).filter(({ status }) => status !== 'verified')).toEqual([
-      { service: 'COMPENSATE_B', status: 'failed', message: added },
+      { service, status: 'failed', message: added },
     ])
   }
   expect(await unnumbered(whole)).toEqual([])
@@ -109,13 +116,14 @@ test('what was under way in a killed process has a row in the end, and is counte
     [...metrics.matchAll(/^saga_log_gaps_total\{.*service="([^"]+)".*\} (\d+)$/gm)].map(([, ...of]) => of),
   ).toEqual(
     expect.arrayContaining([
+      ['B', '1'],
       ['C', '2'],
       ['COMPENSATE_B', '2'],
     ]),
   )
   expect(await audit()).toEqual({
     code: 0,
-    stdout: '5 sagas agree with their log, barriers, rows and history.\n',
+    stdout: '6 sagas agree with their log, barriers, rows and history.\n',
   })
 })
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Client as Temporal } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { Pool } from './db.js'
-import { readHistory, type Called, type SagaHistory } from './saga-history.js'
+import { readHistory, type Called, type SagaHistory, type Told } from './saga-history.js'
 import type { OnLogged } from './saga-metrics.js'
 import { recordColumns, type SagaRecord } from './saga-record.js'
 import { announcement } from './saga-store.js'
@@ -34,65 +34,82 @@ export interface LoggedAttempt {
  * What is owed to the log by a process that was killed: the attempts that Temporal's history knows of, or a lost workflow
  * task shows, and that have left no row. Where history leaves it open whether there was one, nothing is claimed.
  */
-export function gapsOf({ openings, claims }: SagaRecord, log: LoggedAttempt[], history: SagaHistory): Gap[] {
-  const calls = history.events.filter((one): one is Called => one.kind === 'called')
+export function gapsOf(saga: SagaRecord, log: LoggedAttempt[], { events }: SagaHistory): Gap[] {
   const rows = new Map<string, LoggedAttempt[]>()
   for (const row of log) if (row.attempt !== null) rows.set(row.service, [...(rows.get(row.service) ?? []), row])
+  const rowsOf = (service: string) => rows.get(service)?.length ?? 0
+  const calls = events.filter((event): event is Called => event.kind === 'called' && event.attempts > 0)
   const known = new Map<string, number>()
   for (const { service, attempts } of calls) known.set(service, (known.get(service) ?? 0) + attempts)
-  const rowsOf = (service: string) => rows.get(service)?.length ?? 0
 
-  const gaps: Gap[] = []
-  // Regular activities: history has counted their attempts.
-  for (const [service, attempts] of known) {
-    const missing = Math.max(0, attempts - rowsOf(service))
+  // Those of regular activities, which Temporal counts.
+  const regular = [...known].flatMap(([service, attempts]) => {
     const lost = calls.flatMap((call) => (call.service === service && call.lostAt ? [call.lostAt] : []))
-    for (let i = 0; i < missing; i += 1) gaps.push({ service, message: wordsOf(lost[i]) })
-  }
+    return Array.from({ length: Math.max(0, attempts - rowsOf(service)) }, (_, i) => gap(service, lost[i]))
+  })
 
-  // Local ones of a task that was lost: the first call behind it that has no row of an earlier attempt was under way.
-  const unexplained = new Map([...known].map(([service, attempts]) => [service, rowsOf(service) - attempts]))
-  const openingsTold = history.events.filter(({ kind }) => kind === 'opened').length
-  // An opening that its own task was lost with; after it a run makes regular calls only, and so after a second claim.
-  let lostOpenings = openings - openingsTold
-  let isOpened = false
+  // Local ones: of a lost workflow task history says nothing, the log has the rows of those that had ended.
+  const unexplained = new Map([...rows].map(([service, own]) => [service, own.length - (known.get(service) ?? 0)]))
+  const local = localLosses(saga, events).flatMap(({ at, next }) => {
+    for (const service of next) {
+      const left = unexplained.get(service) ?? 0
+      // Whose first row is that of the call behind the loss, or missing, was under way.
+      if (left <= 0) return [gap(service, at)]
+      unexplained.set(service, left - 1)
+      // Behind a call that failed no other was made at once.
+      if (rows.get(service)?.[0]?.status === 'failed') return []
+    }
+    return []
+  })
+  return [...regular, ...local]
+}
+
+/** The lost workflow tasks that may have had a call under way, each with the calls that it may have been, in their order. */
+function localLosses({ openings, claims, steps }: SagaRecord, events: Told[]): { at: Date; next: string[] }[] {
+  const told = (kind: Told['kind'], before = events.length) =>
+    events.slice(0, before).filter((event) => event.kind === kind).length
+  // Openings and claims that were lost with their task. A run behind one makes regular calls only.
+  let lostOpenings = openings - told('opened')
+  let lostClaims = claims - told('claimed')
   let isLocal = true
-  for (const [i, event] of history.events.entries()) {
-    if (event.kind === 'opened') isOpened = true
-    if (event.kind === 'called' && isFailed(event)) isLocal = false
-    if (event.kind !== 'lost' || !isLocal) continue
-    if (!isOpened) {
-      if (lostOpenings <= 0) continue
+  return events.flatMap((event, i) => {
+    if (event.kind === 'called' && isRetried(event)) isLocal = false
+    if (event.kind !== 'lost' || !isLocal) return []
+    if (told('opened', i) === 0) {
+      // It was lost before it had opened the saga.
+      if (lostOpenings <= 0) return []
       lostOpenings -= 1
       isLocal = false
     }
-    if (isOpened && claims > 1) isLocal = false
-    for (const call of history.events.slice(i)) {
-      if (call.kind !== 'called') continue
-      const left = unexplained.get(call.service) ?? 0
-      if (left === 0) {
-        gaps.push({ service: call.service, message: wordsOf(event.at) })
-        break
-      }
-      // It had ended before the worker was lost; where it had failed nothing else was under way.
-      unexplained.set(call.service, left - 1)
-      if (rows.get(call.service)?.[0]?.status === 'failed') break
+    const isBack = told('claimed', i) > 0 || lostClaims > 0
+    if (lostClaims > 0) {
+      lostClaims -= 1
+      isLocal = false
     }
-  }
-  return gaps
+    const isWanted = ({ service }: Called) => isBack === service.startsWith(BACK)
+    const behind = events.slice(i).filter((one): one is Called => one.kind === 'called' && one.attempts > 0)
+    const next = behind.filter(isWanted).map(({ service }) => service)
+    // What it was to call next on its way forward is not called any more, where it goes back now.
+    const called = new Set(events.flatMap((one) => (one.kind === 'called' ? [one.service] : [])))
+    const isTurned = !isBack && told('claimed') > 0
+    const rest = isTurned ? steps.map(({ step }) => step).filter((step) => !called.has(step)) : []
+    return [{ at: event.at, next: [...new Set([...next, ...rest])] }]
+  })
 }
 
-/** After the first call that failed a run makes regular ones only. */
-function isFailed({ service, changed: { step, compensation } }: Called): boolean {
-  const status = service === step?.step ? step.status : compensation?.status
-  return status === 'running'
+const BACK = 'COMPENSATE_'
+
+/** After a call that failed, and is made again, a run makes regular ones only. */
+function isRetried({ service, changed: { step, compensation } }: Called): boolean {
+  const after = service.startsWith(BACK) ? compensation : step
+  return after?.status === 'running'
 }
 
-function wordsOf(lostAt: Date | undefined): string {
+function gap(service: string, lostAt: Date | undefined): Gap {
   const why = lostAt
     ? `WorkerLost: its process was gone before it ended; Temporal gave it up at ${lostAt.toISOString()}`
     : 'Unwritten: its process was gone before it ended, or had no database'
-  return `${why} (added from Temporal's history; changes nothing)`
+  return { service, message: `${why} (added from Temporal's history; changes nothing)` }
 }
 
 /** Adds to the log what no worker could write, from Temporal's history. */

@@ -12,9 +12,12 @@ export interface SagaHistory {
 }
 
 export type Told =
-  /** A run has opened the saga by its row. */
-  | { kind: 'opened' }
-  /** Temporal has given a workflow task up, for its worker was gone. What it did in its local activities is not in history. */
+  /** A run has opened the saga by its row; or has claimed its rollback. */
+  | { kind: 'opened' | 'claimed' }
+  /**
+   * Temporal has given a workflow task up, and another process has taken it: what the first did in local activities is not in
+   * history.
+   */
   | { kind: 'lost'; at: Date }
   /** A participant was called, by one attempt or more. */
   | Called
@@ -87,26 +90,31 @@ async function tellRun({ options }: Temporal, events: Event[]): Promise<Told[]> 
   const byId = new Map(events.map((event) => [String(event.eventId), event]))
   const find = (id: { toString(): string } | null | undefined) => (id ? byId.get(id.toString()) : undefined)
   const told: Told[] = []
-  let isTaskLost = false
+  let givenUp: { at: Date; by: string } | undefined
+  let holder = ''
   // A reset has copied the events before it from the run that it was made of.
   const reset = events.findLastIndex(({ workflowTaskFailedEventAttributes: failed }) => failed?.baseRunId)
   for (const event of events.slice(reset + 1)) {
     const at = timeOf(event)
-    const taskScheduled = event.workflowTaskScheduledEventAttributes
-    // Of a task that is lost once more history keeps only the count.
-    if (isTaskLost && taskScheduled) {
-      for (let n = 2; n < (taskScheduled.attempt ?? 1); n += 1) told.push({ kind: 'lost', at })
-      isTaskLost = false
+    const { workflowTaskStartedEventAttributes: taken, workflowTaskTimedOutEventAttributes: timeout } = event
+    if (taken) {
+      const { identity } = taken
+      holder = identity ?? ''
+      // A worker that was only slow, or cut off, has it once more.
+      if (givenUp && givenUp.by !== holder) {
+        // Of a task that is given up again and again history keeps the first and the count.
+        const attempt = find(taken.scheduledEventId)?.workflowTaskScheduledEventAttributes?.attempt ?? 1
+        for (let n = 1; n < Math.max(2, attempt); n += 1) told.push({ kind: 'lost', at: givenUp.at })
+      }
+      givenUp = undefined
     }
-    if (Number(event.workflowTaskTimedOutEventAttributes?.timeoutType) === START_TO_CLOSE) {
-      isTaskLost = true
-      told.push({ kind: 'lost', at })
-    }
+    if (Number(timeout?.timeoutType) === START_TO_CLOSE) givenUp = { at, by: holder }
     const marker = event.markerRecordedEventAttributes
     if (marker?.markerName === 'core_local_activity') {
       const { activity_type: type } =
         (await decode<{ activity_type?: string }>(marker.details?.['data']?.payloads)) ?? {}
       if ((type === 'openSaga' || type === 'openRecovery') && !marker.failure) told.push({ kind: 'opened' })
+      if (type === 'claimRollback' && !marker.failure) told.push({ kind: 'claimed' })
       if (!isCall(type)) continue
       const changed = changedIn(await decode(marker.details?.['result']?.payloads ?? detailsOf(marker.failure)))
       const own = ownOf(type, changed)

@@ -93,6 +93,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     const worker = await Worker.create({
       connection,
       namespace,
+      // The client's, which starts sagas eagerly: by it the mirror knows whether a process was lost.
+      identity: client.options.identity,
       taskQueue,
       workflowBundle: await bundled(options),
       ...(dataConverter && { dataConverter }),
