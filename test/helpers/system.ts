@@ -13,6 +13,8 @@ export interface System {
   pid(): number
   /** Ends API + worker as a crash would. */
   kill(): Promise<void>
+  /** Settles when they have ended, by whatever hand. */
+  ended(): Promise<unknown>
   /** Starts them again, on the same port. */
   restart(): Promise<void>
   stop(): Promise<void>
@@ -67,6 +69,7 @@ export async function startSystem(name: string, env: Record<string, string> = {}
       process.kill(app.pid, 'SIGKILL')
       await app.exited
     },
+    ended: () => app.exited,
     async restart() {
       await app.exited
       app = await start(port)
