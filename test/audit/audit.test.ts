@@ -52,7 +52,7 @@ async function said(sagaId: string): Promise<{ code: number; found: Omit<Disagre
 
 const change = (text: string, sagaId: string) => query(system.where.database, text, [sagaId])
 
-test('sagas of every kind agree: completed, retried, undone, cancelled, terminated, refused at the door', async () => {
+test('sagas of every kind agree: completed, retried, undone, reset, cancelled, terminated, refused at the door', async () => {
   const { where } = system
   const ended = await Promise.all([
     sagas.run(),
@@ -61,6 +61,10 @@ test('sagas of every kind agree: completed, retried, undone, cancelled, terminat
     sagas.run({ ...refusedC, A: { mode: 'first', n: 1, on: 'compensate' } }),
     sagas.run({ B: { mode: 'always' } }),
   ])
+  const reset = ended[2]?.sagaId ?? ''
+  await sagas.closing(reset)
+  await sagas.temporal('workflow', 'reset', '-w', reset, '--event-id', '4', '--reason', 'to see')
+  await sagas.closing(reset)
   const slow = { C: { mode: 'first', n: 1, kind: 'hang' } } as const
   const [cancelled, terminated] = await Promise.all([sagas.start(slow), sagas.start(slow)])
   await Promise.all([cancelled, terminated].map((sagaId) => sagas.logged(sagaId, 'B success 1')))
