@@ -1,5 +1,5 @@
 # One image for every program: the command picks it (node dist/worker.js, dist/api.js, dist/service.js A, dist/migrate.js).
-FROM node:22.21.1-bookworm-slim AS base
+FROM node:22.23.4-bookworm-slim AS base
 WORKDIR /app
 COPY package.json package-lock.json ./
 
