@@ -1,10 +1,11 @@
 import { fileURLToPath } from 'node:url'
 import { Client } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker'
+import { NativeConnection, Runtime } from '@temporalio/worker'
 import type { MetricMeter } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { findPorts } from './embedded/ports.js'
+import { temporalLogger } from './temporal-log.js'
 
 /** Every saga of every type runs on this queue. */
 export const TASK_QUEUE = 'saga'
@@ -66,16 +67,12 @@ export async function installMeasuredRuntime(
 
 /** Sends what Temporal's runtime has to say to our log; signals stay ours. Once a process, before anything else of it. */
 export function installTemporalRuntime(logger: Logger, metricsAddress?: string): void {
-  const log = logger.child({ part: 'temporal' })
   Runtime.install({
     shutdownSignals: [],
     telemetryOptions: {
       logging: { forward: {}, filter: { core: 'WARN', other: 'WARN' } },
       ...(metricsAddress !== undefined && { metrics: { prometheus: { bindAddress: metricsAddress, ...CONVENTIONS } } }),
     },
-    // Warnings and errors only: what it says below them repeats the sagas' inputs.
-    logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
-      log[level === 'ERROR' ? 'error' : 'warn']({ ...meta }, message)
-    }),
+    logger: temporalLogger(logger.child({ part: 'temporal' })),
   })
 }

@@ -18,7 +18,10 @@ try {
     await worker.stop()
     await temporal.connection.close()
   })
-  worker.done.catch(failProgram)
+  worker.done.catch((error: Error) => {
+    logger.fatal({ err: error }, 'The worker broke')
+    process.exit(1)
+  })
 } catch (error) {
   failProgram(error)
 }

@@ -17,6 +17,7 @@ import { forAnyone, guardAccess, limitRates, Logins } from './access.js'
 import { guardHosts, protectPages } from './guards.js'
 import { documentApi } from './openapi.js'
 import { handleError, HttpProblem, send, toProblem } from './problem.js'
+import { logRequests } from './request-log.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
@@ -69,6 +70,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   )
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler(handleError)
+  logRequests(app)
   await protectPages(app)
   guardHosts(app, context.config)
   const logins = new Logins(context.config.apiTokens)

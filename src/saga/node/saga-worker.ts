@@ -16,6 +16,7 @@ import { bundleSagas } from './bundle.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
+import type { LogEntry } from './projection.js'
 import { countLogged, watchProcess } from './saga-metrics.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
 import { SagaStore, type Times } from './saga-store.js'
@@ -79,7 +80,11 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
   }
   try {
     const { metricMeter } = Runtime.instance()
-    const store = new SagaStore(pool, sagas, countLogged(metricMeter))
+    const count = countLogged(metricMeter)
+    const store = new SagaStore(pool, sagas, (saga, entries) => {
+      count(saga, entries)
+      logWritten(logger, saga.sagaId, entries)
+    })
     endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
     const decisions = new SagaDecisions(pool, store, taskQueue)
     const starter = new SagaStarter(client, taskQueue)
@@ -141,6 +146,11 @@ function bundled({
     ...(payloadConverterPath !== undefined && { payloadConverterPath }),
     logger: new DefaultLogger('WARN'),
   })
+}
+
+/** The rows of the saga log, as they are written; what they say further is for those who may read them. */
+function logWritten(logger: Logger, sagaId: string, entries: LogEntry[]): void {
+  for (const { service, status, attempt } of entries) logger.debug({ sagaId, service, status, attempt }, 'Logged')
 }
 
 /** Whether the namespace has a search attribute of that name; false also where it does not say. */

@@ -1,0 +1,59 @@
+import { DefaultLogger } from '@temporalio/worker'
+import type { Logger } from 'pino'
+
+/** Workflows that look after sagas, and are none. */
+const NO_SAGAS = new Set<unknown>(['sagaSweep', 'sagaDecisions'])
+
+/** Runs whose saga is remembered: many more than a worker has at once. */
+const MAX_RUNS = 10_000
+
+/** Of no use without the SDK, or a workflow's failure as text, which may quote its input; the history has that. */
+const LEFT_OUT = new Set([
+  'failure',
+  'taskToken',
+  'spanContexts',
+  'workflowId',
+  'workflow_id',
+  'runId',
+  'run_id',
+  'workflowRunId',
+])
+
+type Whose = { sagaId: string } | { workflowId: string } | undefined
+
+/**
+ * Writes the warnings and errors of Temporal's runtime into `logger`, with the saga that each is about as `sagaId`. What it
+ * says below them repeats the sagas' inputs and is only read: the SDK's core names nothing but a run, and that way it is
+ * known whose that is.
+ */
+export function temporalLogger(logger: Logger): DefaultLogger {
+  const sagas = new Map<string, Whose>()
+
+  function whose({ workflowId, workflowType }: Record<string, unknown>, runId: string | undefined): Whose {
+    if (typeof workflowId !== 'string') return runId === undefined ? undefined : sagas.get(runId)
+    const found = NO_SAGAS.has(workflowType) ? { workflowId } : { sagaId: workflowId }
+    if (runId !== undefined && !sagas.has(runId)) {
+      sagas.set(runId, found)
+      for (const oldest of sagas.keys()) {
+        if (sagas.size <= MAX_RUNS) break
+        sagas.delete(oldest)
+      }
+    }
+    return found
+  }
+
+  return new DefaultLogger('TRACE', ({ level, message, meta = {} }) => {
+    const runId = runOf(meta, message)
+    const saga = whose({ ...meta, workflowId: meta['workflowId'] ?? meta['workflow_id'] }, runId)
+    if (level !== 'WARN' && level !== 'ERROR') return
+    const rest = Object.fromEntries(Object.entries(meta).filter(([name]) => !LEFT_OUT.has(name)))
+    logger[level === 'ERROR' ? 'error' : 'warn']({ ...saga, ...(runId !== undefined && { runId }), ...rest }, message)
+  })
+}
+
+function runOf(meta: Record<string, unknown>, message: string): string | undefined {
+  const runId = meta['runId'] ?? meta['run_id'] ?? meta['workflowRunId']
+  if (typeof runId === 'string') return runId
+  // "[TMPRL1104] 0199…:4:1 Workflow task duration exceeded 5 seconds."
+  return /\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/.exec(message)?.[0]
+}
