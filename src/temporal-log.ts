@@ -7,16 +7,16 @@ const NO_SAGAS = new Set<unknown>(['sagaSweep', 'sagaDecisions'])
 /** Runs whose saga is remembered: many more than a worker has at once. */
 const MAX_RUNS = 10_000
 
-/** Of no use without the SDK, or a workflow's failure as text, which may quote its input; the history has that. */
+/** Written otherwise, of no use without the SDK, or a failure as text, which may quote what the workflow was given. */
 const LEFT_OUT = new Set([
-  'failure',
-  'taskToken',
-  'spanContexts',
   'workflowId',
   'workflow_id',
   'runId',
   'run_id',
   'workflowRunId',
+  'taskToken',
+  'spanContexts',
+  'failure',
 ])
 
 type Whose = { sagaId: string } | { workflowId: string } | undefined
@@ -47,7 +47,8 @@ export function temporalLogger(logger: Logger): DefaultLogger {
     const saga = whose({ ...meta, workflowId: meta['workflowId'] ?? meta['workflow_id'] }, runId)
     if (level !== 'WARN' && level !== 'ERROR') return
     const rest = Object.fromEntries(Object.entries(meta).filter(([name]) => !LEFT_OUT.has(name)))
-    logger[level === 'ERROR' ? 'error' : 'warn']({ ...saga, ...(runId !== undefined && { runId }), ...rest }, message)
+    const line = { ...saga, ...(runId !== undefined && { runId }), ...rest, ...placeOf(meta['failure']) }
+    logger[level === 'ERROR' ? 'error' : 'warn'](line, message)
   })
 }
 
@@ -56,4 +57,10 @@ function runOf(meta: Record<string, unknown>, message: string): string | undefin
   if (typeof runId === 'string') return runId
   // "[TMPRL1104] 0199…:4:1 Workflow task duration exceeded 5 seconds."
   return /\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/.exec(message)?.[0]
+}
+
+/** Where a workflow's code failed; what it said is in its history, behind whatever guards that. */
+function placeOf(failure: unknown): { stack?: string } {
+  const frames = typeof failure === 'string' ? failure.match(/\bat (?:[\w.<>$ ]+ \()?[^\s()\\"]+:\d+:\d+\)?/g) : null
+  return frames ? { stack: frames.join('\n') } : {}
 }
