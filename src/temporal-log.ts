@@ -19,7 +19,12 @@ const LEFT_OUT = new Set([
   'failure',
 ])
 
-type Whose = { sagaId: string } | { workflowId: string } | undefined
+type Whose = { sagaId: string; workflowId?: never } | { workflowId: string; sagaId?: never }
+
+/** The saga that a run is of; its workflow id where it is none. */
+export function whoseRun(workflowId: string, workflowType: unknown): Whose {
+  return NO_SAGAS.has(workflowType) ? { workflowId } : { sagaId: workflowId }
+}
 
 /**
  * Writes the warnings and errors of Temporal's runtime into `logger`, with the saga that each is about as `sagaId`. What it
@@ -29,9 +34,9 @@ type Whose = { sagaId: string } | { workflowId: string } | undefined
 export function temporalLogger(logger: Logger): DefaultLogger {
   const sagas = new Map<string, Whose>()
 
-  function whose({ workflowId, workflowType }: Record<string, unknown>, runId: string | undefined): Whose {
+  function whose({ workflowId, workflowType }: Record<string, unknown>, runId: string | undefined): Whose | undefined {
     if (typeof workflowId !== 'string') return runId === undefined ? undefined : sagas.get(runId)
-    const found = NO_SAGAS.has(workflowType) ? { workflowId } : { sagaId: workflowId }
+    const found = whoseRun(workflowId, workflowType)
     if (runId !== undefined && !sagas.has(runId)) {
       sagas.set(runId, found)
       for (const oldest of sagas.keys()) {

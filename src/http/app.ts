@@ -12,6 +12,7 @@ import type { SagaDecisions } from '../saga/node/saga-decisions.js'
 import type { SagaStarter } from '../saga/node/saga-starter.js'
 import type { SagaStore } from '../saga/node/saga-store.js'
 import type { Metrics } from '../temporal.js'
+import type { Tracing } from '../tracing.js'
 import { coercing, strict } from '../validation.js'
 import { forAnyone, guardAccess, limitRates, Logins } from './access.js'
 import { guardHosts, protectPages } from './guards.js'
@@ -43,6 +44,8 @@ export interface AppContext {
   links: LinkOptions
   /** Left out: there is no /metrics. */
   metrics?: Metrics
+  /** Left out: no traces. */
+  tracing?: Pick<Tracing, 'traceRequests'>
 }
 
 const webRoot = fileURLToPath(new URL('../../web/dist', import.meta.url))
@@ -71,6 +74,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler(handleError)
   logRequests(app)
+  context.tracing?.traceRequests(app, ({ sagaId }) => ({ 'saga.id': sagaId }))
   await protectPages(app)
   guardHosts(app, context.config)
   const logins = new Logins(context.config.apiTokens)

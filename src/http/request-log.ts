@@ -1,11 +1,19 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The saga that it is about, once that is known. */
+    sagaId: string | undefined
+  }
+}
+
 /**
  * A line for each request once it is answered, with the saga that it is about: at level info for what changes something, or
  * went wrong on this side, else debug. It names the route, never URL, headers or body. Comes before every other hook, so that
  * whatever else is logged of the request has its saga too.
  */
 export function logRequests(app: FastifyInstance): void {
+  app.decorateRequest('sagaId', undefined)
   app.addHook('onRequest', async (request, reply) => {
     const { id } = (request.routeOptions.url?.startsWith('/saga/:id') ? request.params : {}) as { id?: string }
     const sagaId = id ?? (request.query as { saga?: unknown } | null)?.saga
@@ -22,5 +30,6 @@ export function logRequests(app: FastifyInstance): void {
 
 /** From here on the lines of this request are about that saga. */
 export function concern(request: FastifyRequest, reply: FastifyReply, sagaId: string): void {
+  request.sagaId = sagaId
   request.log = reply.log = request.log.child({ sagaId })
 }

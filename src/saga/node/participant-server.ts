@@ -34,6 +34,8 @@ export interface ParticipantServerOptions {
   /** Whether failures that a call brings along are injected. Never in production: such a call is refused then. */
   failureInjection: boolean
   logger: Logger
+  /** Put around its calls, such as their traces; `about` gives what is known of one. */
+  traceRequests?: (app: FastifyInstance, about: (request: FastifyRequest) => Record<string, string | undefined>) => void
 }
 
 export interface RunningParticipant {
@@ -98,6 +100,10 @@ function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): Fast
   const { participant, failureInjection, logger } = options
   const service = participant as unknown as AnyService
   const app = makeBareApp(logger)
+  options.traceRequests?.(app, ({ headers }) => ({
+    'saga.id': fromHeader(headers['saga-id']),
+    'saga.step': fromHeader(headers['saga-step']),
+  }))
   const participants = makeParticipants([service], pool, { failureInjection })
   const plain = participants(service.name, undefined)
   const barred = async ({ injection }: CallBody, step: string) => {

@@ -6,6 +6,7 @@ import {
   Worker,
   type NativeConnection,
   type WorkerInterceptors,
+  type WorkerOptions,
   type WorkflowBundleOption,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
@@ -45,7 +46,11 @@ export interface SagaWorkerOptions extends Times {
   failureInjection: boolean
   /** Put around each participant and its barrier, as by the test kit, which makes calls fail there. */
   around?: (participant: BarredParticipant) => BarredParticipant
+  /** Those of workflows only where their code is bundled here, from its path. */
   interceptors?: WorkerInterceptors
+  sinks?: NonNullable<WorkerOptions['sinks']>
+  /** What goes along with calls of participants that run elsewhere, such as a `traceparent`. */
+  remoteHeaders?: () => Record<string, string>
   logger: Logger
 }
 
@@ -88,7 +93,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
     const decisions = new SagaDecisions(pool, store, taskQueue)
     const starter = new SagaStarter(client, taskQueue)
-    const { around = (plain) => plain, interceptors } = options
+    const { around = (plain) => plain, sinks } = options
+    const { workflowModules, ...interceptors } = options.interceptors ?? {}
     const barred = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
@@ -98,7 +104,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       taskQueue,
       workflowBundle: await bundled(options),
       ...(dataConverter && { dataConverter }),
-      ...(interceptors && { interceptors }),
+      interceptors,
+      ...(sinks && { sinks }),
       activities: {
         ...makeSweepActivities(store, decisions, starter, logger),
         ...makeDecisionsActivities(decisions, starter, logger),
@@ -138,12 +145,14 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
 function bundled({
   workflows,
   dataConverter,
+  interceptors,
 }: SagaWorkerOptions): Promise<WorkflowBundleOption> | WorkflowBundleOption {
   if ('workflowBundle' in workflows) return workflows.workflowBundle
   const { payloadConverterPath } = dataConverter ?? {}
   return bundleSagas({
     ...workflows,
     ...(payloadConverterPath !== undefined && { payloadConverterPath }),
+    ...(interceptors?.workflowModules && { workflowInterceptorModules: interceptors.workflowModules }),
     logger: new DefaultLogger('WARN'),
   })
 }
