@@ -197,7 +197,11 @@ function isInjecting(settings: { FAILURE_INJECTION?: string; NODE_ENV?: string }
 }
 
 function isTraced(settings: { OTEL_EXPORTER_OTLP_ENDPOINT?: string; OTEL_SDK_DISABLED?: string }): boolean {
-  return settings.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined && settings.OTEL_SDK_DISABLED?.toLowerCase() !== 'true'
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_SDK_DISABLED: disabled } = settings
+  if (endpoint === undefined || disabled?.toLowerCase() === 'true') return false
+  // OpenTelemetry would send its spans elsewhere, and say nothing.
+  if (URL.canParse(endpoint) && /^https?:$/.test(new URL(endpoint).protocol)) return true
+  throw new ConfigError('OTEL_EXPORTER_OTLP_ENDPOINT must be an http or https address, such as http://127.0.0.1:4318.')
 }
 
 function serviceUrls(settings: Static<typeof programSettings>): Config['serviceUrls'] {

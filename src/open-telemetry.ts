@@ -90,7 +90,7 @@ export function makeTracing(serviceName: string, logger: Logger): Tracing {
 const traceRequests: TraceRequests = (app, about) => {
   const tracer = trace.getTracer('durable-sagas')
   const contexts = new WeakMap<FastifyRequest, Context>()
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const { method, routeOptions, headers } = request
     const route = routeOptions.url
     // What asks every few seconds, and the page's files, would bury the rest.
@@ -100,6 +100,8 @@ const traceRequests: TraceRequests = (app, about) => {
     const span = tracer.startSpan(`${method} ${route ?? ''}`.trim(), { kind: SpanKind.SERVER, attributes }, parent)
     const here = trace.setSpan(parent, span)
     contexts.set(request, here)
+    // As in the lines of Temporal's runtime.
+    request.log = reply.log = request.log.child({ trace_id: span.spanContext().traceId })
     context.with(here, () => done())
   })
   // What follows on the reading of a body has come out of it.

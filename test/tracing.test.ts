@@ -70,6 +70,11 @@ test("a saga's steps are one trace with the request that started it, and with th
   expect(call).toMatchObject({ service: 'durable-sagas-service-c', attributes: { 'saga.step': 'C' } })
   const history = await sagas.temporal('workflow', 'show', '-w', trace.sagaId, '--output', 'json')
   expect(history).toMatch(/"eagerExecutionAccepted":\s*true/)
+  const lines = system
+    .log()
+    .split('\n')
+    .filter((line) => line.includes(trace.sagaId) && line.includes('Answered'))
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ sagaId: trace.sagaId, trace_id: request?.traceId })
   for (const { name, attributes, failed } of trace.spans) {
     expect({ name, failed, sagaId: attributes['saga.id'] }).toEqual({ name, failed: false, sagaId: trace.sagaId })
   }
