@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { startCollector, type Collector, type Span } from './helpers/collector.js'
@@ -105,17 +107,25 @@ test('no span has a payment, whatever an error quotes', async () => {
   expect(collector.text()).not.toContain(payment)
 })
 
-test('a collector that is away holds nothing up', async () => {
-  const lonely = await startSystem('tracing-away', {
-    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
+test.each([
+  { kind: 'is away', system: 'tracing-away', isTold: true },
+  { kind: 'never answers', system: 'tracing-silent', isTold: false },
+])('a collector that $kind holds nothing up', async ({ system: name, isTold }) => {
+  const silent = createServer(() => {})
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  const port = isTold ? 1 : (silent.address() as AddressInfo).port
+  const lonely = await startSystem(name, {
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
     OTEL_BSP_SCHEDULE_DELAY: '100',
   })
   const saga = await new Sagas(lonely.where).run()
   expect(saga.status).toBe('COMPLETED')
-  await until('it is told', () => lonely.log().includes('Traces could not be sent'))
+  if (isTold) await until('it is told', () => lonely.log().includes('Traces could not be sent'))
   const asked = Date.now()
   await lonely.stop()
   expect(Date.now() - asked).toBeLessThan(10_000)
+  silent.closeAllConnections()
+  silent.close()
 })
 
 test('without a collector nothing of OpenTelemetry is loaded, nor part of the workflow bundle', async () => {
