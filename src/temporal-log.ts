@@ -34,9 +34,10 @@ export function whoseRun(workflowId: string, workflowType: unknown): Whose {
 export function temporalLogger(logger: Logger): DefaultLogger {
   const sagas = new Map<string, Whose>()
 
-  function whose({ workflowId, workflowType }: Record<string, unknown>, runId: string | undefined): Whose | undefined {
+  function whose(meta: Record<string, unknown>, runId: string | undefined): Whose | undefined {
+    const workflowId = meta['workflowId'] ?? meta['workflow_id']
     if (typeof workflowId !== 'string') return runId === undefined ? undefined : sagas.get(runId)
-    const found = whoseRun(workflowId, workflowType)
+    const found = whoseRun(workflowId, meta['workflowType'])
     if (runId !== undefined && !sagas.has(runId)) {
       sagas.set(runId, found)
       for (const oldest of sagas.keys()) {
@@ -49,10 +50,10 @@ export function temporalLogger(logger: Logger): DefaultLogger {
 
   return new DefaultLogger('TRACE', ({ level, message, meta = {} }) => {
     const runId = runOf(meta, message)
-    const saga = whose({ ...meta, workflowId: meta['workflowId'] ?? meta['workflow_id'] }, runId)
+    const saga = whose(meta, runId)
     if (level !== 'WARN' && level !== 'ERROR') return
     const rest = Object.fromEntries(Object.entries(meta).filter(([name]) => !LEFT_OUT.has(name)))
-    const line = { ...saga, ...(runId !== undefined && { runId }), ...rest, ...placeOf(meta['failure']) }
+    const line = { ...saga, ...(runId !== undefined && { runId }), ...rest, ...toldOf(meta['failure']) }
     logger[level === 'ERROR' ? 'error' : 'warn'](line, message)
   })
 }
@@ -64,8 +65,14 @@ function runOf(meta: Record<string, unknown>, message: string): string | undefin
   return /\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/.exec(message)?.[0]
 }
 
-/** Where a workflow's code failed; what it said is in its history, behind whatever guards that. */
-function placeOf(failure: unknown): { stack?: string } {
-  const frames = typeof failure === 'string' ? failure.match(/\bat (?:[\w.<>$ ]+ \()?[^\s()\\"]+:\d+:\d+\)?/g) : null
-  return frames ? { stack: frames.join('\n') } : {}
+/**
+ * Where a workflow's code failed; what it said is in its history, behind whatever guards that. Where it disagrees with its
+ * history the words are the SDK's and the engine's: steps, and what to do.
+ */
+function toldOf(failure: unknown): { failure?: string; stack?: string } {
+  if (typeof failure !== 'string') return {}
+  const frames = failure.match(/\bat (?:[\w.<>$ ]+ \()?[^\s()\\"]+:\d+:\d+\)?/g)
+  const isDisagreement = /\bDeterminismViolationError\b|\[TMPRL1100\]/.test(failure)
+  const message = isDisagreement ? /message: "((?:[^"\\]|\\.)*)"/.exec(failure)?.[1] : undefined
+  return { ...(message !== undefined && { failure: message }), ...(frames && { stack: frames.join('\n') }) }
 }

@@ -41,3 +41,10 @@ test('a workflow task that fails says where, not what', () => {
   const stack = 'at pay (workflow-bundle.js:78:6)\nat async run (workflow-bundle.js:12:3)'
   expect(written).toEqual([{ level: 40, sagaId: 'saga-1', runId, stack, msg: 'Failing workflow task' }])
 })
+
+test('code that disagrees with its history says how, and what to do', () => {
+  const failure = `Failure { failure: Some(Failure { message: "the saga's code calls step C where its history has B: bring the old code back", source: "TypeScriptSDK", stack_trace: "DeterminismViolationError: the saga's code calls step C", cause: None }) }`
+  const written = lines((logger) => logger.warn('Failing workflow task', { failure, workflow_id: 'saga-1' }))
+  const said = "the saga's code calls step C where its history has B: bring the old code back"
+  expect(written).toEqual([{ level: 40, sagaId: 'saga-1', failure: said, msg: 'Failing workflow task' }])
+})

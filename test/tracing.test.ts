@@ -69,7 +69,10 @@ test("a saga's steps are one trace with the request that started it, and with th
   )
   expect(request).toMatchObject({ service: 'durable-sagas', attributes: { 'http.response.status_code': 200 } })
   expect(attempt?.attributes).toMatchObject({ 'saga.step': 'A', 'saga.operation': 'invoke' })
-  expect(call).toMatchObject({ service: 'durable-sagas-service-c', attributes: { 'saga.step': 'C' } })
+  expect(call).toMatchObject({
+    service: 'durable-sagas-service-c',
+    attributes: { 'saga.step': 'C', 'saga.attempt': '1' },
+  })
   const history = await sagas.temporal('workflow', 'show', '-w', trace.sagaId, '--output', 'json')
   expect(history).toMatch(/"eagerExecutionAccepted":\s*true/)
   const lines = system

@@ -103,6 +103,7 @@ function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): Fast
   options.traceRequests?.(app, ({ headers }) => ({
     'saga.id': fromHeader(headers['saga-id']),
     'saga.step': fromHeader(headers['saga-step']),
+    'saga.attempt': fromHeader(headers['saga-attempt']),
   }))
   const participants = makeParticipants([service], pool, { failureInjection })
   const plain = participants(service.name, undefined)
