@@ -28,6 +28,9 @@ const programSettings = Type.Object({
   LOG_LEVEL: Type.String({ default: 'info' }),
   /** Where `npm run worker` shows its figures for Prometheus, at HOST; left out, nowhere. The API has /metrics. */
   METRICS_PORT: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
+  /** The collector of traces; left out, there are none. OpenTelemetry reads it, and its other OTEL_* variables, itself. */
+  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(Type.String()),
+  OTEL_SDK_DISABLED: Type.Optional(Type.String()),
   /** Where a service runs that is a process of its own; one that is left out runs in the worker. */
   SERVICE_A_URL: Type.Optional(Type.String()),
   SERVICE_B_URL: Type.Optional(Type.String()),
@@ -35,8 +38,10 @@ const programSettings = Type.Object({
 })
 
 const { DATABASE_URL, HOST, ALLOW_ANONYMOUS, FAILURE_INJECTION, NODE_ENV, LOG_LEVEL } = programSettings.properties
+const { OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SDK_DISABLED } = programSettings.properties
 const serviceSettings = Type.Object({
   ...{ DATABASE_URL, HOST, ALLOW_ANONYMOUS, FAILURE_INJECTION, NODE_ENV, LOG_LEVEL },
+  ...{ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SDK_DISABLED },
   PORT: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
 })
 
@@ -72,6 +77,8 @@ export interface Config {
   deadlineMs: number
   maxOpenSagas: number
   logLevel: string
+  /** Whether spans are sent to a collector. */
+  isTraced: boolean
   /** Of the worker alone. */
   metricsPort?: number
   /** Services that the worker calls over HTTP. */
@@ -83,7 +90,7 @@ export type ServiceLetter = 'A' | 'B' | 'C'
 /** Settings of one service that runs as a process of its own. Its database is nobody else's. */
 export type ServiceConfig = Pick<
   Config,
-  'databaseUrl' | 'host' | 'port' | 'allowAnonymous' | 'failureInjection' | 'logLevel'
+  'databaseUrl' | 'host' | 'port' | 'allowAnonymous' | 'failureInjection' | 'logLevel' | 'isTraced'
 >
 
 export type StartConfig = Static<typeof startSettings>
@@ -106,6 +113,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     deadlineMs: settings.SAGA_DEADLINE_MS,
     maxOpenSagas: settings.MAX_OPEN_SAGAS,
     logLevel: settings.LOG_LEVEL,
+    isTraced: isTraced(settings),
     ...(settings.METRICS_PORT !== undefined && { metricsPort: settings.METRICS_PORT }),
     serviceUrls: serviceUrls(settings),
   }
@@ -121,6 +129,7 @@ export function loadServiceConfig(port: number, env: NodeJS.ProcessEnv = process
     allowAnonymous: settings.ALLOW_ANONYMOUS === '1',
     failureInjection: isInjecting(settings),
     logLevel: settings.LOG_LEVEL,
+    isTraced: isTraced(settings),
   }
 }
 
@@ -185,6 +194,14 @@ function isRole(role: string): role is Role {
 
 function isInjecting(settings: { FAILURE_INJECTION?: string; NODE_ENV?: string }): boolean {
   return (settings.FAILURE_INJECTION ?? (settings.NODE_ENV === 'production' ? 'off' : 'on')) === 'on'
+}
+
+function isTraced(settings: { OTEL_EXPORTER_OTLP_ENDPOINT?: string; OTEL_SDK_DISABLED?: string }): boolean {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_SDK_DISABLED: disabled } = settings
+  if (endpoint === undefined || disabled?.toLowerCase() === 'true') return false
+  // OpenTelemetry would send its spans elsewhere, and say nothing.
+  if (URL.canParse(endpoint) && /^https?:$/.test(new URL(endpoint).protocol)) return true
+  throw new ConfigError('OTEL_EXPORTER_OTLP_ENDPOINT must be an http or https address, such as http://127.0.0.1:4318.')
 }
 
 function serviceUrls(settings: Static<typeof programSettings>): Config['serviceUrls'] {

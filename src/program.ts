@@ -1,13 +1,14 @@
 import { pino, type Logger } from 'pino'
 import type { Config } from './config.js'
+import { loggedError } from './saga/node/logged-error.js'
 
-/** Structured logs on standard output, one line an event. */
+/** Structured logs on standard output, one line an event; one that is about a saga has its `sagaId`. */
 export function makeLogger({ logLevel }: Pick<Config, 'logLevel'>): Logger {
   return pino({
     level: logLevel,
     base: null,
-    // What PostgreSQL says of an error's details holds the values of the row.
-    redact: ['err.detail', 'err.where', 'err.internalQuery'],
+    // Temporal's runtime says `error`.
+    serializers: { err: (error) => loggedError(error), error: (error) => loggedError(error) },
     timestamp: pino.stdTimeFunctions.isoTime,
   })
 }

@@ -13,6 +13,7 @@ import { SagaStarter } from './saga/node/saga-starter.js'
 import { SagaStore } from './saga/node/saga-store.js'
 import { watchProcess } from './saga/node/saga-metrics.js'
 import { TASK_QUEUE, type Metrics, type Temporal } from './temporal.js'
+import type { Tracing } from './tracing.js'
 
 export interface RunningApi {
   /** Where it listens, such as http://127.0.0.1:3000. */
@@ -26,7 +27,7 @@ export async function startApi(
   config: Config,
   temporal: Temporal,
   logger: Logger,
-  metrics?: Metrics,
+  { metrics, tracing }: { metrics?: Metrics; tracing?: Tracing | undefined } = {},
 ): Promise<RunningApi> {
   refuseOpenBind(config)
   const onError = (error: Error) => logger.warn({ err: error }, 'A database connection broke')
@@ -55,7 +56,7 @@ export async function startApi(
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)
     const links = { temporalUiUrl: config.temporalUiUrl, namespace: temporal.namespace }
     const context = { config, pool, store, decisions, starter, feed, temporalHealth, links }
-    const app = await makeApp({ ...context, ...(metrics && { metrics }) }, logger)
+    const app = await makeApp({ ...context, ...(metrics && { metrics }), ...(tracing && { tracing }) }, logger)
     await app.listen({ host: config.host, port: config.port })
     const { port } = app.server.address() as AddressInfo
     return {

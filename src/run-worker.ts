@@ -4,16 +4,24 @@ import type { Config, ServiceLetter } from './config.js'
 import { requireCurrentSchema } from './migrations.js'
 import { startSagaWorker, type RunningWorker } from './saga/node/saga-worker.js'
 import { ownServices } from './services/index.js'
-import { payloadConverterPath, TASK_QUEUE, workflowBundle, type Temporal } from './temporal.js'
+import { payloadConverterPath, TASK_QUEUE, workflowBundle, workflowsPath, type Temporal } from './temporal.js'
+import type { Tracing } from './tracing.js'
 
 /** Starts the worker: workflows, activities, and the watch over the sweep. Throws where the schema is too old. */
-export async function startWorker(config: Config, temporal: Temporal, logger: Logger): Promise<RunningWorker> {
+export async function startWorker(
+  config: Config,
+  temporal: Temporal,
+  logger: Logger,
+  tracing?: Tracing,
+): Promise<RunningWorker> {
   await requireCurrentSchema(config.databaseUrl)
   return startSagaWorker({
     ...config,
     ...temporal,
     taskQueue: TASK_QUEUE,
-    workflows: { workflowBundle },
+    // With tracing its interceptors are bundled in, which takes some seconds.
+    workflows: tracing ? { workflowsPath } : { workflowBundle },
+    ...tracing?.worker,
     dataConverter: { payloadConverterPath },
     participants: services,
     remotes: remotesOf(config),

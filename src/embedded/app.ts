@@ -4,6 +4,7 @@ import { makeLogger } from '../program.js'
 import { startApi } from '../run-api.js'
 import { startWorker } from '../run-worker.js'
 import { connectTemporal, installMeasuredRuntime } from '../temporal.js'
+import { startTracing } from '../tracing.js'
 import { stopLeftovers } from './data-folder.js'
 
 /**
@@ -36,17 +37,19 @@ try {
   const config = loadConfig()
   const logger = makeLogger(config)
   const metrics = await installMeasuredRuntime(logger)
-  const temporal = await connectTemporal({ disableFile: true })
-  const worker = await startWorker(config, temporal, logger)
+  const tracing = await startTracing(config, 'durable-sagas', logger)
+  const temporal = await connectTemporal({ disableFile: true, interceptors: tracing?.client })
+  const worker = await startWorker(config, temporal, logger, tracing)
   stop = async () => {
     await worker.stop()
     await temporal.connection.close()
   }
-  const api = await startApi(config, temporal, logger, metrics)
+  const api = await startApi(config, temporal, logger, { metrics, tracing })
   stop = async () => {
     await api.stop()
     await worker.stop()
     await temporal.connection.close()
+    await tracing?.stop()
   }
   worker.done.catch((error: Error) => {
     logger.fatal({ err: error }, 'The worker broke')

@@ -12,11 +12,13 @@ import type { SagaDecisions } from '../saga/node/saga-decisions.js'
 import type { SagaStarter } from '../saga/node/saga-starter.js'
 import type { SagaStore } from '../saga/node/saga-store.js'
 import type { Metrics } from '../temporal.js'
+import type { Tracing } from '../tracing.js'
 import { coercing, strict } from '../validation.js'
 import { forAnyone, guardAccess, limitRates, Logins } from './access.js'
 import { guardHosts, protectPages } from './guards.js'
 import { documentApi } from './openapi.js'
 import { handleError, HttpProblem, send, toProblem } from './problem.js'
+import { logRequests } from './request-log.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
@@ -42,6 +44,8 @@ export interface AppContext {
   links: LinkOptions
   /** Left out: there is no /metrics. */
   metrics?: Metrics
+  /** Left out: no traces. */
+  tracing?: Pick<Tracing, 'traceRequests'>
 }
 
 const webRoot = fileURLToPath(new URL('../../web/dist', import.meta.url))
@@ -69,6 +73,8 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   )
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler(handleError)
+  logRequests(app)
+  context.tracing?.traceRequests(app, ({ sagaId }) => ({ 'saga.id': sagaId }))
   await protectPages(app)
   guardHosts(app, context.config)
   const logins = new Logins(context.config.apiTokens)

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { Sagas } from '../helpers/sagas.js'
 import { startSystem, type System } from '../helpers/system.js'
+import { until } from '../helpers/until.js'
 
 let system: System
 let sagas: Sagas
@@ -55,6 +56,17 @@ test('sagas and attempts are counted as the log tells them, and what waits for a
     '{status="RUNNING"} 0',
   ])
   expect(await figures('saga_without_progress')).toEqual([' 0'])
+})
+
+test('who reads events is counted while they do', async () => {
+  const sagaId = await sagas.start({ A: { mode: 'always', kind: 'hang' } })
+  expect(await figures('saga_event_readers')).toEqual([' 0'])
+  const leave = new AbortController()
+  const streams = [1, 2].map(() => sagas.request(`/saga/${sagaId}/events`, { signal: leave.signal }))
+  expect((await Promise.all(streams)).map(({ status }) => status)).toEqual([200, 200])
+  expect(await figures('saga_event_readers')).toEqual([' 2'])
+  leave.abort()
+  await until('they are gone', async () => (await figures('saga_event_readers'))[0] === ' 0')
 })
 
 test("the process tells of itself, and the SDK's own figures stand beside ours", async () => {

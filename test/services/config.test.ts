@@ -34,6 +34,15 @@ test.each([
   expect(loadServiceConfig(5002, { ...env, ...given })).toMatchObject(expected)
 })
 
+test('what is traced is sent to a collector over HTTP, or there are no traces', () => {
+  const traced = (more: object) => loadConfig({ ...env, ...more }).isTraced
+  const OTEL_EXPORTER_OTLP_ENDPOINT = 'http://127.0.0.1:4318'
+  expect(traced({})).toBe(false)
+  expect(traced({ OTEL_EXPORTER_OTLP_ENDPOINT })).toBe(true)
+  expect(traced({ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SDK_DISABLED: 'true' })).toBe(false)
+  expect(() => traced({ OTEL_EXPORTER_OTLP_ENDPOINT: '127.0.0.1:4317' })).toThrow(/^OTEL_EXPORTER_OTLP_ENDPOINT must/)
+})
+
 const secret = 'a-secret-of-24-letters-x'
 
 test('tokens are read with their names and roles; without any there is no login', () => {

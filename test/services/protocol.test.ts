@@ -368,6 +368,26 @@ test('without its database a service answers 503, and says no word of it', async
   await away.stop()
 })
 
+test('what goes wrong is logged with its saga, and without what the error quotes of the input', async () => {
+  const lines: Record<string, unknown>[] = []
+  const kept = pino({ base: null }, { write: (line) => void lines.push(JSON.parse(line)) })
+  const quoting = { ...service, invoke: () => Promise.reject(new Error('no room for 4111-2222-3333-9876')) }
+  const one = await start({ participant: quoting, logger: kept })
+  const sagaId = 'Bestellung 7/ä'
+  const input = { username: '4111-2222-3333-9876' }
+  expect((await call('invoke', { sagaId, body: { input }, url: one.url })).status).toBe(500)
+  expect((await call('invoke', { sagaId, body: { input: 5 }, url: one.url })).status).toBe(400)
+  await one.stop()
+  const about = { sagaId, step: 'A', operation: '/invoke' }
+  expect(lines).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ ...about, err: expect.objectContaining({ message: 'no room for ****' }) }),
+      expect.objectContaining({ ...about, msg: 'A call was refused' }),
+    ]),
+  )
+  expect(JSON.stringify(lines)).not.toContain('9876')
+})
+
 test('a service on a database without its tables does not start, and says what to do', async () => {
   const { postgres } = readShared()
   await query(postgres, 'CREATE DATABASE "service-empty"')

@@ -15,8 +15,17 @@ const ROWS_AT_ONCE = 100
 
 /** GET /saga/{id}/events: log rows and changes of a saga as server-sent events, until it has ended. */
 export const eventRoutes =
-  ({ pool, store, feed, links }: AppContext): FastifyPluginAsyncTypebox =>
+  ({ pool, store, feed, links, metrics }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
+    const open = metrics?.meter.createGauge(
+      'saga_event_readers',
+      'int',
+      undefined,
+      'Open streams of server-sent events.',
+    )
+    let readers = 0
+    const countReader = (change: 0 | 1 | -1) => open?.set((readers += change))
+    countReader(0)
     const onRequest = async ({ headers: { accept = '*/*' } }: FastifyRequest) => {
       // Before the stream's own look at it, whose refusal is no problem document.
       if (!/text\/event-stream|text\/\*|\*\/\*/.test(accept)) {
@@ -37,6 +46,8 @@ export const eventRoutes =
       const { id } = request.params
       if (!(await store.get(id))) throw problems.unknownSaga(id)
       if (request.method === 'HEAD') return reply.type('text/event-stream').send()
+      countReader(1)
+      reply.raw.once('close', () => countReader(-1))
       const gone = new AbortController()
       reply.sse.onClose(() => gone.abort())
       const lastEventId = Number(reply.sse.lastEventId)

@@ -10,6 +10,7 @@ import { requireRole } from '../access.js'
 import type { AppContext } from '../app.js'
 import { answers } from '../openapi.js'
 import { HttpProblem, problems } from '../problem.js'
+import { concern } from '../request-log.js'
 import { readUntil } from '../saga-feed.js'
 import { toAccepted, toPlan, toSaga } from '../saga-view.js'
 import { ref, SagaParams } from '../schemas/common.js'
@@ -69,6 +70,7 @@ export const sagaRoutes =
           throw new HttpProblem(403, 'Failure injection is off here; leave `failures` out.')
         }
         const record = await accept(request.body, request.headers['idempotency-key'])
+        concern(request, reply, record.saga.sagaId)
         const replayed = record.replayed
         if (replayed) reply.header('idempotent-replayed', 'true')
 

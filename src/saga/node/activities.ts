@@ -7,6 +7,7 @@ import { isDatabaseAway, isPassing, refusedStatement, whileAway } from './db.js'
 import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
 import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, SagaActivities } from '../types.js'
 import type { BarredParticipant, Call } from './barrier.js'
+import { loggedError } from './logged-error.js'
 import { nestedSaga } from './nested-saga.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
 import type { AttemptEnd, Finding, Findings } from './projection.js'
@@ -83,7 +84,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       const failure = toFailure(error, secrets)
       const canBeProbed = order.op === 'invoke' && order.nestedId === undefined && !(error instanceof InjectedCrash)
       if (outcomeOf(failure) === 'unknown' && canBeProbed) {
-        const found = await probe(order, key)
+        const found = await probe(order, key, secrets)
         if (found?.applied) {
           const message = `applied, as its probe found; the call itself: ${failure.message}`
           const changed = await write({ kind: 'applied', message })
@@ -106,11 +107,11 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
   }
 
   /** Asks the participant whether a call took effect that did not say so. Undefined where it has no probe, or no answer. */
-  async function probe({ service, input }: InvokeOrder, key: { sagaId: string; step: string }) {
+  async function probe({ service, input }: InvokeOrder, key: { sagaId: string; step: string }, secrets: string[]) {
     try {
       return await withinTime(PROBE_MS, participant(service, undefined).probe({ ...key, input }), () => {})
     } catch (error) {
-      logger.warn({ ...key, err: error }, 'A probe gave no answer')
+      logger.warn({ ...key, err: loggedError(error, secrets) }, 'A probe gave no answer')
       return undefined
     }
   }
@@ -180,12 +181,14 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     if (steps.length === 0) return
     const record = await store.get(sagaId())
     const declared = record ? declaredSteps(record) : {}
+    const secrets = record ? store.secretsOf(record) : []
     const bar = async ({ step }: { step: string }) => {
       const key = { sagaId: sagaId(), step }
       try {
         await withinTime(VERIFY_MS, participant(declared[step]?.service ?? step, undefined).settle(key), () => {})
       } catch (error) {
-        logger.warn({ ...key, err: error }, 'A call that is still on its way may take effect behind a decision')
+        const err = loggedError(error, secrets)
+        logger.warn({ ...key, err }, 'A call that is still on its way may take effect behind a decision')
       }
     }
     await Promise.all(steps.filter(({ step }) => !declared[step]?.isSaga).map(bar))

@@ -18,6 +18,7 @@ import type { AnyForwardParticipant, Json } from '../types.js'
 import { WAIT_MS, type AnyService, type Call } from './barrier.js'
 import { isDatabaseAway, makePool, participantBounds, refusedStatement, whileAway, type Pool } from './db.js'
 import { InjectedCrash } from './failure-injection.js'
+import { loggedError } from './logged-error.js'
 import { fromHeader, isStorable, MAX_BODY_BYTES, ProblemType } from './participant-protocol.js'
 import { makeParticipants } from './participants.js'
 
@@ -33,6 +34,8 @@ export interface ParticipantServerOptions {
   /** Whether failures that a call brings along are injected. Never in production: such a call is refused then. */
   failureInjection: boolean
   logger: Logger
+  /** Put around its calls, such as their traces; `about` gives what is known of one. */
+  traceRequests?: (app: FastifyInstance, about: (request: FastifyRequest) => Record<string, string | undefined>) => void
 }
 
 export interface RunningParticipant {
@@ -97,6 +100,11 @@ function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): Fast
   const { participant, failureInjection, logger } = options
   const service = participant as unknown as AnyService
   const app = makeBareApp(logger)
+  options.traceRequests?.(app, ({ headers }) => ({
+    'saga.id': fromHeader(headers['saga-id']),
+    'saga.step': fromHeader(headers['saga-step']),
+    'saga.attempt': fromHeader(headers['saga-attempt']),
+  }))
   const participants = makeParticipants([service], pool, { failureInjection })
   const plain = participants(service.name, undefined)
   const barred = async ({ injection }: CallBody, step: string) => {
@@ -171,7 +179,10 @@ function makeBareApp(logger: FastifyBaseLogger): FastifyInstance {
     if (isUtf8(body)) void parse(request, body.toString(), done)
     else done(invalidCall('The body is not valid UTF-8.'))
   })
-  app.addHook('onRequest', async ({ headers }) => {
+  app.addHook('onRequest', async (request, reply) => {
+    const { headers } = request
+    const about = { sagaId: fromHeader(headers['saga-id']), step: fromHeader(headers['saga-step']) }
+    request.log = reply.log = request.log.child(about)
     // Participants are called by workers. What has an Origin comes from a page in somebody's browser.
     if (headers.origin !== undefined) throw invalidCall('Calls from web pages are refused.', 403)
   })
@@ -235,9 +246,10 @@ function answer(error: FastifyError, request: FastifyRequest, reply: FastifyRepl
   // The worker sees its connection break, and writes the attempt's row.
   if (error instanceof InjectedCrash) process.kill(process.pid, 'SIGKILL')
   const problem = explain(error)
-  const { headers, url } = request
-  const about = { sagaId: headers['saga-id'], step: headers['saga-step'], operation: url, status: problem.status }
-  if (problem.status >= 500 && problem.status !== 501) request.log.error({ ...about, err: error }, 'A call failed')
+  const about = { operation: request.routeOptions.url, status: problem.status }
+  const isOurs = problem.status >= 500 && problem.status !== 501
+  // What a call brings along may be secret, and an error that the participant throws quote it.
+  if (isOurs) request.log.error({ ...about, err: loggedError(error, textsOf(request.body)) }, 'A call failed')
   // What the business says of its input stays between it and the saga.
   else if (problem.type === ProblemType.Rejected) request.log.info(about, 'A call was rejected')
   else request.log.info({ ...about, detail: problem.message }, 'A call was refused')
@@ -246,6 +258,12 @@ function answer(error: FastifyError, request: FastifyRequest, reply: FastifyRepl
     .headers(problem.extra.headers ?? {})
     .type('application/problem+json')
     .send(bodyOf(problem))
+}
+
+/** Every text in what was sent. */
+function textsOf(body: unknown): string[] {
+  if (typeof body === 'string') return [body]
+  return typeof body === 'object' && body !== null ? Object.values(body).flatMap(textsOf) : []
 }
 
 /** No text of the database's or the driver's: what went wrong inside stays in the process log. */

@@ -7,6 +7,8 @@ export interface ParticipantOptions {
   failureInjection: boolean
   /** Where those are that run elsewhere, by name: each behind a barrier of its own there. */
   remotes?: Readonly<Record<string, string>>
+  /** What goes along with calls of those. */
+  remoteHeaders?: () => Record<string, string>
 }
 
 /**
@@ -16,9 +18,11 @@ export interface ParticipantOptions {
 export function makeParticipants(
   services: AnyService[],
   pool: Pool,
-  { failureInjection, remotes = {} }: ParticipantOptions,
+  { failureInjection, remotes = {}, remoteHeaders }: ParticipantOptions,
 ): (name: string, injection: Injection | undefined) => BarredParticipant {
-  const elsewhere = new Map(Object.entries(remotes).map(([name, url]) => [name, remoteParticipant(name, url)]))
+  const elsewhere = new Map(
+    Object.entries(remotes).map(([name, url]) => [name, remoteParticipant(name, url, remoteHeaders)]),
+  )
   const barred = new Map<string, { real: BarredParticipant; refusing: BarredParticipant }>(
     services.map((service) => {
       const refuse = { ...service, invoke: () => Promise.reject(injectedRefusal(service.name)) }

@@ -23,13 +23,15 @@ const IDLE_MS = 4_000
 /**
  * A participant that runs elsewhere, by docs/participant-protocol.md; its barrier is there too. Connections are kept and
  * bounded. An answer that can't be taken for what it is (none, 5xx, malformed, too large) leaves the outcome unknown: throws
- * OutcomeUnknown, or Unavailable where no call was made. `as` adds the failures that its calls are to bring along.
+ * OutcomeUnknown, or Unavailable where no call was made. `as` adds the failures that its calls are to bring along;
+ * `moreHeaders` are asked for before each.
  */
 export function remoteParticipant(
   name: string,
   url: string,
+  moreHeaders: () => Record<string, string> = () => ({}),
 ): { as(injection: Injection | undefined): BarredParticipant } {
-  const ask = makeAsking(name, url)
+  const ask = makeAsking(name, url, moreHeaders)
   return {
     as(injection) {
       const bring = (op: Operation) => {
@@ -82,8 +84,8 @@ const notOffered: Answer = {}
 
 const malformed = (name: string) => outcomeUnknown(`${name} gave an answer that is not by the protocol`)
 
-function makeAsking(name: string, url: string) {
-  const exchange = makeExchange(url)
+function makeAsking(name: string, url: string, moreHeaders: () => Record<string, string>) {
+  const exchange = makeExchange(url, moreHeaders)
   return async (operation: string, call: Call, body: object, isOptional = false): Promise<Answer> => {
     const { status, problem, json } = await reach(name, isOptional, () => exchange(operation, call, body))
     if (status === 200 && isObject(json) && isStorable(json)) return json
@@ -131,7 +133,10 @@ interface Exchanged {
   problem: { type: string | undefined; detail: string }
 }
 
-function makeExchange(url: string): (operation: string, call: Call, body: object) => Promise<Exchanged> {
+function makeExchange(
+  url: string,
+  moreHeaders: () => Record<string, string>,
+): (operation: string, call: Call, body: object) => Promise<Exchanged> {
   const isSecure = url.startsWith('https:')
   const pooled = { keepAlive: true, maxSockets: MAX_CONNECTIONS, timeout: IDLE_MS }
   const agent = isSecure ? new HttpsAgent(pooled) : new HttpAgent(pooled)
@@ -140,6 +145,7 @@ function makeExchange(url: string): (operation: string, call: Call, body: object
     signal.throwIfAborted()
     const payload = Buffer.from(JSON.stringify(body))
     const headers = {
+      ...moreHeaders(),
       'content-type': 'application/json',
       'content-length': payload.length,
       accept: 'application/json, application/problem+json',

@@ -5,7 +5,7 @@ import type { LogEntry } from './projection.js'
 import type { SagaRecord } from './saga-record.js'
 
 /** Told of log rows once they are written, with the saga as it stands then. */
-export type OnLogged = (saga: Pick<SagaRecord, 'type' | 'status' | 'startedAt'>, entries: LogEntry[]) => void
+export type OnLogged = (saga: Pick<SagaRecord, 'sagaId' | 'type' | 'status' | 'startedAt'>, entries: LogEntry[]) => void
 
 /** Counts what the log is told: so the counters of all workers together say what the log says. */
 export function countLogged(meter: MetricMeter): OnLogged {

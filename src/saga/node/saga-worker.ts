@@ -6,6 +6,7 @@ import {
   Worker,
   type NativeConnection,
   type WorkerInterceptors,
+  type WorkerOptions,
   type WorkflowBundleOption,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
@@ -17,7 +18,8 @@ import { makePool, participantBounds, sagaBounds } from './db.js'
 import { SagaMirror } from './mirror.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
-import { countLogged, watchProcess } from './saga-metrics.js'
+import type { LogEntry } from './projection.js'
+import { countLogged, watchProcess, type OnLogged } from './saga-metrics.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
 import { SagaStore, type Times } from './saga-store.js'
 import type { SagaType } from './saga-type.js'
@@ -45,7 +47,11 @@ export interface SagaWorkerOptions extends Times {
   failureInjection: boolean
   /** Put around each participant and its barrier, as by the test kit, which makes calls fail there. */
   around?: (participant: BarredParticipant) => BarredParticipant
+  /** Those of workflows only where their code is bundled here, from its path. */
   interceptors?: WorkerInterceptors
+  sinks?: NonNullable<WorkerOptions['sinks']>
+  /** What goes along with calls of participants that run elsewhere, such as a `traceparent`. */
+  remoteHeaders?: () => Record<string, string>
   logger: Logger
 }
 
@@ -80,13 +86,18 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
   }
   try {
     const { metricMeter } = Runtime.instance()
-    const onLogged = countLogged(metricMeter)
+    const count = countLogged(metricMeter)
+    const onLogged: OnLogged = (saga, entries) => {
+      count(saga, entries)
+      logWritten(logger, saga.sagaId, entries)
+    }
     const store = new SagaStore(pool, sagas, onLogged)
     endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
     const decisions = new SagaDecisions(pool, store, taskQueue)
     const starter = new SagaStarter(client, taskQueue)
     const mirror = new SagaMirror(pool, client, { stepTimeoutMs, logger, onLogged })
-    const { around = (plain) => plain, interceptors } = options
+    const { around = (plain) => plain, sinks } = options
+    const { workflowModules, ...interceptors } = options.interceptors ?? {}
     const barred = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
@@ -98,7 +109,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       taskQueue,
       workflowBundle: await bundled(options),
       ...(dataConverter && { dataConverter }),
-      ...(interceptors && { interceptors }),
+      interceptors,
+      ...(sinks && { sinks }),
       activities: {
         ...makeSweepActivities(store, decisions, starter, mirror, logger),
         ...makeDecisionsActivities(decisions, starter, logger),
@@ -138,14 +150,21 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
 function bundled({
   workflows,
   dataConverter,
+  interceptors,
 }: SagaWorkerOptions): Promise<WorkflowBundleOption> | WorkflowBundleOption {
   if ('workflowBundle' in workflows) return workflows.workflowBundle
   const { payloadConverterPath } = dataConverter ?? {}
   return bundleSagas({
     ...workflows,
     ...(payloadConverterPath !== undefined && { payloadConverterPath }),
+    ...(interceptors?.workflowModules && { workflowInterceptorModules: interceptors.workflowModules }),
     logger: new DefaultLogger('WARN'),
   })
+}
+
+/** The rows of the saga log, as they are written; what they say further is for those who may read them. */
+function logWritten(logger: Logger, sagaId: string, entries: LogEntry[]): void {
+  for (const { service, status, attempt } of entries) logger.debug({ sagaId, service, status, attempt }, 'Logged')
 }
 
 /** Whether the namespace has a search attribute of that name; false also where it does not say. */
