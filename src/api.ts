@@ -11,7 +11,7 @@ try {
   const logger = makeLogger(config)
   const metrics = await installMeasuredRuntime(logger)
   const tracing = await startTracing(config, 'durable-sagas-api', logger)
-  const temporal = await connectTemporal({ interceptors: tracing?.client })
+  const temporal = await connectTemporal({ ...config, interceptors: tracing?.client })
   const api = await startApi(config, temporal, logger, { metrics, tracing })
   logger.info({ url: api.url, temporal: temporal.address, namespace: temporal.namespace }, 'The API is listening')
   closeWithGrace({ delay: 20_000, logger }, async () => {

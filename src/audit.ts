@@ -26,9 +26,9 @@ try {
     process.env['DATABASE_URL'] ??= running.database
     process.env['TEMPORAL_ADDRESS'] ??= running.temporal
   }
-  const { databaseUrl, serviceUrls } = loadConfig()
+  const { databaseUrl, serviceUrls, payloadKeys } = loadConfig()
   const pool = makePool(databaseUrl, { max: 10, name: 'saga-audit' })
-  const { client, connection } = await connectTemporal()
+  const { client, connection } = await connectTemporal({ payloadKeys })
   const elsewhere = new Set(
     Object.keys(serviceUrls).map((letter) => ({ A: 'user', B: 'address', C: 'payment' })[letter]),
   )

@@ -1,6 +1,8 @@
+import { createSecretKey } from 'node:crypto'
 import { envSchema } from 'env-schema'
 import { Type, type Static } from 'typebox'
 import { ROLES, type Role } from './roles.js'
+import { PayloadKeys, type PayloadKey } from './saga/node/payload-keys.js'
 
 /** The only reader of process.env, apart from Temporal's own settings (TEMPORAL_*), which @temporalio/envconfig reads. */
 
@@ -15,6 +17,8 @@ const programSettings = Type.Object({
   ALLOW_ANONYMOUS: Type.Optional(Type.String()),
   /** name:role:token,… turns the login on. */
   API_TOKENS: Type.Optional(Type.String()),
+  /** id:base64,… encrypts what Temporal stores, and the inputs that are kept. */
+  PAYLOAD_KEYS: Type.Optional(Type.String()),
   /** Where Temporal's Web UI is, for links. */
   TEMPORAL_UI_URL: Type.String({ default: 'http://127.0.0.1:8233' }),
   FAILURE_INJECTION: Type.Optional(Type.Union([Type.Literal('on'), Type.Literal('off')])),
@@ -70,6 +74,8 @@ export interface Config {
   allowAnonymous: boolean
   /** Empty: there is no login. */
   apiTokens: ApiToken[]
+  /** What Temporal stores, and the inputs that are kept, are encrypted with. */
+  payloadKeys: PayloadKeys
   temporalUiUrl: string
   /** Whether failures may be injected: the demo's switch, off where NODE_ENV is production. */
   failureInjection: boolean
@@ -107,6 +113,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       .filter(Boolean),
     allowAnonymous: settings.ALLOW_ANONYMOUS === '1',
     apiTokens: apiTokens(settings.API_TOKENS),
+    payloadKeys: payloadKeys(settings.PAYLOAD_KEYS),
     temporalUiUrl: settings.TEMPORAL_UI_URL.replace(/\/$/, ''),
     failureInjection: isInjecting(settings),
     stepTimeoutMs: settings.SAGA_STEP_TIMEOUT_MS,
@@ -131,6 +138,11 @@ export function loadServiceConfig(port: number, env: NodeJS.ProcessEnv = process
     logLevel: settings.LOG_LEVEL,
     isTraced: isTraced(settings),
   }
+}
+
+/** For programs that need nothing but the keys. Throws a ConfigError that names the entry at fault. */
+export function loadPayloadKeys(env: NodeJS.ProcessEnv = process.env): PayloadKeys {
+  return payloadKeys(env['PAYLOAD_KEYS'] || undefined)
 }
 
 /** Settings of `npm start`. Throws a ConfigError that names the variable at fault. */
@@ -161,6 +173,12 @@ export function inheritedEnvironment(): NodeJS.ProcessEnv {
   return process.env
 }
 
+/** The same for programs that are not ours: who may use the API, and what decrypts its payloads, is not for them to know. */
+export function foreignEnvironment(): NodeJS.ProcessEnv {
+  const { API_TOKENS: _, PAYLOAD_KEYS: __, ...others } = process.env
+  return others
+}
+
 export class ConfigError extends Error {}
 
 const MIN_TOKEN_LENGTH = 16
@@ -186,6 +204,33 @@ function apiTokens(value: string | undefined): ApiToken[] {
     known.push({ name, role, token })
   }
   return known
+}
+
+const KEY_BYTES = 32
+
+/** Says which entry is wrong by its place, and by its id where it has one: a key is shown to nobody. */
+function payloadKeys(value: string | undefined): PayloadKeys {
+  if (value === undefined) return new PayloadKeys([])
+  const known: PayloadKey[] = []
+  for (const [i, entry] of value.split(',').entries()) {
+    const wrong = (why: string) => new ConfigError(`PAYLOAD_KEYS is not right: entry ${i + 1} ${why}.`)
+    const [, id = '', text = ''] = /^([^:]*):(.*)$/.exec(entry.trim()) ?? []
+    if (!/^[\w.-]{1,100}$/.test(id)) {
+      throw wrong('is not id:key, with an id of at most 100 letters, digits and any of . _ -')
+    }
+    const bytes = Buffer.from(text, 'base64')
+    if (bytes.length !== KEY_BYTES || bytes.toString('base64').replace(/=$/, '') !== text.replace(/=$/, '')) {
+      throw wrong(
+        `(${id}) needs a key of ${KEY_BYTES} bytes in base64, as \`openssl rand -base64 ${KEY_BYTES}\` makes one`,
+      )
+    }
+    if (known.some((one) => one.id === id)) throw wrong(`has the id of another one, ${id}`)
+    const key = createSecretKey(bytes)
+    const same = known.find((one) => one.key.equals(key))
+    if (same) throw wrong(`(${id}) is the same key as ${same.id}`)
+    known.push({ id, key })
+  }
+  return new PayloadKeys(known)
 }
 
 function isRole(role: string): role is Role {

@@ -1,14 +1,21 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { Worker } from '@temporalio/worker'
 import { pino } from 'pino'
-import { loadStartConfig } from './config.js'
+import { loadPayloadKeys, loadStartConfig } from './config.js'
 import { readUrls } from './embedded/data-folder.js'
 import { failProgram } from './program.js'
-import { connectTemporal, installTemporalRuntime, workflowBundle, type Temporal } from './temporal.js'
+import {
+  connectTemporal,
+  encryptedWorkflowBundle,
+  encryptionBy,
+  installTemporalRuntime,
+  workflowBundle,
+  type Temporal,
+} from './temporal.js'
 
 /**
  * `npm run replay -- <workflow id or history.json>…`: replays histories against the workflow code as it is now. Ends with
- * 1, and names the event, where they disagree. Ids are looked up at the server of the TEMPORAL_* settings, else at the one
+ * 1, and names the event, where they disagree. What is encrypted needs its key in PAYLOAD_KEYS. Ids are looked up at the server of the TEMPORAL_* settings, else at the one
  * that `npm start` runs.
  */
 type History = Awaited<ReturnType<ReturnType<Temporal['client']['workflow']['getHandle']>['fetchHistory']>>
@@ -29,6 +36,11 @@ try {
   const running = readUrls(loadStartConfig().DATA_DIR)
   if (running) process.env['TEMPORAL_ADDRESS'] ??= running.temporal
 
+  const payloadKeys = loadPayloadKeys()
+  const code = {
+    workflowBundle: payloadKeys.areThere ? encryptedWorkflowBundle : workflowBundle,
+    dataConverter: encryptionBy(payloadKeys),
+  }
   const disagreeing: string[] = []
   for (const source of sources) {
     const history = await readHistory(source)
@@ -36,7 +48,7 @@ try {
     try {
       // Under its own id, of which those of nested sagas are made.
       const { workflowId } = history.events?.[0]?.workflowExecutionStartedEventAttributes ?? {}
-      await Worker.runReplayHistory({ workflowBundle }, history, workflowId || undefined)
+      await Worker.runReplayHistory(code, history, workflowId || undefined)
       console.log(`${source}: ${events} events replay`)
     } catch (error) {
       disagreeing.push(source)

@@ -51,7 +51,7 @@ export async function startApi(
     await requireCurrentSchema(config.databaseUrl)
     await feed.start()
     await temporalHealth.start()
-    const store = new SagaStore(pool, sagas)
+    const store = new SagaStore(pool, sagas, { payloadKeys: config.payloadKeys })
     const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)
     const links = { temporalUiUrl: config.temporalUiUrl, namespace: temporal.namespace }

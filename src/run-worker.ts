@@ -4,7 +4,15 @@ import type { Config, ServiceLetter } from './config.js'
 import { requireCurrentSchema } from './migrations.js'
 import { startSagaWorker, type RunningWorker } from './saga/node/saga-worker.js'
 import { ownServices } from './services/index.js'
-import { payloadConverterPath, TASK_QUEUE, workflowBundle, workflowsPath, type Temporal } from './temporal.js'
+import {
+  encryptedWorkflowBundle,
+  encryptionBy,
+  payloadConverterPath,
+  TASK_QUEUE,
+  workflowBundle,
+  workflowsPath,
+  type Temporal,
+} from './temporal.js'
 import type { Tracing } from './tracing.js'
 
 /** Starts the worker: workflows, activities, and the watch over the sweep. Throws where the schema is too old. */
@@ -15,14 +23,17 @@ export async function startWorker(
   tracing?: Tracing,
 ): Promise<RunningWorker> {
   await requireCurrentSchema(config.databaseUrl)
+  const { payloadKeys } = config
   return startSagaWorker({
     ...config,
     ...temporal,
     taskQueue: TASK_QUEUE,
     // With tracing its interceptors are bundled in, which takes some seconds.
-    workflows: tracing ? { workflowsPath } : { workflowBundle },
+    workflows: tracing
+      ? { workflowsPath }
+      : { workflowBundle: payloadKeys.areThere ? encryptedWorkflowBundle : workflowBundle },
     ...tracing?.worker,
-    dataConverter: { payloadConverterPath },
+    dataConverter: { payloadConverterPath, ...encryptionBy(payloadKeys) },
     participants: services,
     remotes: remotesOf(config),
     sagas,

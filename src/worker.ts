@@ -13,7 +13,7 @@ try {
   if (port === undefined) installTemporalRuntime(logger)
   else await installMeasuredRuntime(logger, { host, port })
   const tracing = await startTracing(config, 'durable-sagas-worker', logger)
-  const temporal = await connectTemporal({ interceptors: tracing?.client })
+  const temporal = await connectTemporal({ ...config, interceptors: tracing?.client })
   const worker = await startWorker(config, temporal, logger, tracing)
   logger.info({ temporal: temporal.address, namespace: temporal.namespace }, 'The worker is running')
   closeWithGrace({ delay: 20_000, logger }, async () => {

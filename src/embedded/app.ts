@@ -38,7 +38,7 @@ try {
   const logger = makeLogger(config)
   const metrics = await installMeasuredRuntime(logger)
   const tracing = await startTracing(config, 'durable-sagas', logger)
-  const temporal = await connectTemporal({ disableFile: true, interceptors: tracing?.client })
+  const temporal = await connectTemporal({ ...config, disableFile: true, interceptors: tracing?.client })
   const worker = await startWorker(config, temporal, logger, tracing)
   stop = async () => {
     await worker.stop()

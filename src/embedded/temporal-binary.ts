@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { inheritedEnvironment } from '../config.js'
+import { foreignEnvironment, inheritedEnvironment } from '../config.js'
 import type { Output } from './output.js'
 import { killProcess, identify } from './processes.js'
 import { StartError } from './start-error.js'
@@ -94,7 +94,8 @@ async function fetchTo(cached: string, fetch: (folder: string) => Promise<void>)
 
 /** A candidate counts when it says its version. Throws an Error whose message says what it did instead. */
 async function check(path: string): Promise<TemporalBinary> {
-  const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 20_000, killSignal: 'SIGKILL' })
+  const env = foreignEnvironment()
+  const { stdout } = await promisify(execFile)(path, ['--version'], { env, timeout: 20_000, killSignal: 'SIGKILL' })
   const serverVersion = /^temporal version .*\bServer (\d+\.\d+\.\d+)/i.exec(stdout)?.[1]
   if (!serverVersion)
     throw new Error(`it is not Temporal's CLI (\`--version\` prints ${JSON.stringify(stdout.slice(0, 60).trim())})`)
@@ -137,7 +138,7 @@ async function download(folder: string, signal: AbortSignal | undefined): Promis
 }
 
 async function build(go: string, folder: string, signal: AbortSignal | undefined): Promise<void> {
-  const env = { ...inheritedEnvironment(), GOBIN: folder }
+  const env = { ...foreignEnvironment(), GOBIN: folder }
   const run = execute(go, ['install', `github.com/temporalio/cli/cmd/temporal@${VERSION}`], { env, signal })
   const limit = setTimeout(() => run.end(`not done after ${BUILD_LIMIT_MS / 60_000} minutes`), BUILD_LIMIT_MS)
   try {

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { devNull } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { inheritedEnvironment } from '../config.js'
+import { foreignEnvironment } from '../config.js'
 import { findPorts } from './ports.js'
 import { type Ending, endProcess } from './processes.js'
 import { type Server, spawnServer, untilUp } from './servers.js'
@@ -16,6 +16,8 @@ export interface TemporalOptions {
   port: number
   /** Of the Web UI; 0: any free one. Left out: no Web UI. */
   uiPort?: number
+  /** Where its Web UI has payloads decrypted. */
+  codecEndpoint?: string | undefined
   /** Gets the server's warnings and errors, appended. */
   logFile: string
   /** Where to note its process, see `readRecord`. */
@@ -44,13 +46,14 @@ const UP_TIMEOUT_MS = 60_000
  * its own file. Throws a StartError that says what is wrong.
  */
 export async function startTemporal(options: TemporalOptions): Promise<TemporalServer> {
-  const { cli, dbFile, logFile, recordFile, signal } = options
+  const { cli, dbFile, codecEndpoint, logFile, recordFile, signal } = options
   const host = '127.0.0.1'
   const { port, uiPort } = await choosePorts(options.port, options.uiPort)
   const address = `${host}:${port}`
   const args = [
     ...['server', 'start-dev', '--ip', host, '--port', String(port), '--db-filename', dbFile],
     ...(uiPort === undefined ? ['--headless'] : ['--ui-port', String(uiPort)]),
+    ...(codecEndpoint === undefined ? [] : ['--ui-codec-endpoint', codecEndpoint]),
     ...['--search-attribute', 'SagaStatus=Keyword'],
     // As safe as the default journal, and 1.3 to 1.8 times as fast.
     ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=full'],
@@ -58,9 +61,7 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
     ...['--dynamic-config-value', 'history.transferProcessorMaxPollRPS=1000'],
     ...['--log-level', 'warn', '--log-format', 'json', '--color', 'never'],
   ]
-  // Who may use the API is not for it to know.
-  const env = { ...withoutTemporalSettings(), API_TOKENS: '' }
-  const server = await spawnServer({ file: cli, args, env, logFile, recordFile })
+  const server = await spawnServer({ file: cli, args, env: withoutTemporalSettings(), logFile, recordFile })
   await untilUp(server, (over) => setRetention({ cli, address, signal: over }), {
     name: 'Temporal',
     timeoutMs: UP_TIMEOUT_MS,
@@ -77,11 +78,11 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
 }
 
 /**
- * Our environment without what would point a Temporal client, or this server, elsewhere: the user's TEMPORAL_* and
- * temporal.toml, which may well hold the keys of a cloud.
+ * Our environment, or the part of it given, without what would point a Temporal client, or this server, elsewhere: the
+ * user's TEMPORAL_* and temporal.toml, which may well hold the keys of a cloud.
  */
-export function withoutTemporalSettings(): NodeJS.ProcessEnv {
-  const others = Object.entries(inheritedEnvironment()).filter(([name]) => !name.startsWith('TEMPORAL_'))
+export function withoutTemporalSettings(environment = foreignEnvironment()): NodeJS.ProcessEnv {
+  const others = Object.entries(environment).filter(([name]) => !name.startsWith('TEMPORAL_'))
   return { ...Object.fromEntries(others), TEMPORAL_CONFIG_FILE: devNull }
 }
 

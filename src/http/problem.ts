@@ -3,6 +3,7 @@ import type { ErrorObject } from 'ajv'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { isDatabaseAway } from '../saga/node/db.js'
 import type { InputProblem } from '../saga/errors.js'
+import { UnreadablePayload } from '../saga/node/payload-keys.js'
 import { toProblems } from '../validation.js'
 import type { Problem } from './schemas/common.js'
 
@@ -23,6 +24,8 @@ export const problems = {
     new HttpProblem(503, 'PostgreSQL is away. Try again, under the same Idempotency-Key where there is one.', {
       headers: { 'retry-after': '2' },
     }),
+  keyMissing: () =>
+    new HttpProblem(503, 'This is encrypted with a key that is missing here; the log names it. Nothing was changed.'),
   busy: () =>
     new HttpProblem(503, 'PostgreSQL is busy with this saga. Try again.', { headers: { 'retry-after': '2' } }),
   away: (what: string) =>
@@ -72,6 +75,10 @@ function explain(error: FastifyError | HttpProblem, request: FastifyRequest): Ht
     return new HttpProblem(400, `The ${place} is not right: ${first}.`, { errors })
   }
   if (isDatabaseAway(error)) return problems.databaseAway()
+  if (error instanceof UnreadablePayload) {
+    request.log.error({ err: error }, 'A key is missing')
+    return problems.keyMissing()
+  }
   if (error.code === LOCK_TIMEOUT || error.code === STATEMENT_TIMEOUT) return problems.busy()
   const status = error.statusCode ?? 500
   if (status < 500) return new HttpProblem(status, details[error.code] ?? 'The request is not right.')

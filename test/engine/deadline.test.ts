@@ -82,7 +82,7 @@ test.concurrent('a saga that is started when its time is up already is undone be
   ])
   const record = await engine.store.get(sagaId)
   if (!record) throw new Error('the intent is gone')
-  await engine.starter.start(record)
+  await engine.starter.start(record, engine.store.requestOf(record))
   sagas.started.push(sagaId)
   expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED', error: { type: 'DeadlineExceeded' } })
   expect(await sagas.log(sagaId)).toEqual(['SAGA started', 'ROLLBACK triggered', 'SAGA compensated'])

@@ -121,7 +121,7 @@ export const sagaRoutes =
       }
       const { record: saga } = answer
       if (saga.firstRunId === null && saga.fate === 'open') {
-        await starter.start(saga).catch((error: Error) => {
+        await starter.start(saga, store.requestOf(saga)).catch((error: Error) => {
           app.log.warn({ sagaId: saga.sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
         })
       }

@@ -9,6 +9,7 @@ import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, S
 import type { BarredParticipant, Call } from './barrier.js'
 import { loggedError } from './logged-error.js'
 import { nestedSaga } from './nested-saga.js'
+import { UnreadablePayload } from './payload-keys.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
 import type { AttemptEnd, Finding, Findings } from './projection.js'
 import { declaredSteps, toView } from './saga-record.js'
@@ -79,6 +80,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       return { ...report, changed }
     } catch (error) {
       if (error instanceof NotAnAttempt) throw error.failure
+      if (error instanceof UnreadablePayload) throw error
       if (error instanceof SettledBefore)
         return { verdict: 'empty', changed: {} } as unknown as T & { changed: Changed }
       const failure = toFailure(error, secrets)

@@ -1,5 +1,4 @@
 import { isDue } from '../plan.js'
-import { createHash } from 'node:crypto'
 import { canonical } from './canonical.js'
 import type {
   AttemptOrder,
@@ -19,6 +18,7 @@ import type {
   SagaError,
   ToldDecision,
 } from '../types.js'
+import { PayloadKeys } from './payload-keys.js'
 import {
   isEnded,
   toCompensationView,
@@ -73,6 +73,8 @@ type Changes = Partial<
     | 'decidedAt'
   >
 >
+
+const noKeys = new PayloadKeys([])
 
 const LATE = '(came after the step was settled; changes nothing)'
 
@@ -423,6 +425,7 @@ export function changeOf(record: SagaRecord, { step }: Decision, matched: Matche
 export function repeatedDecision(
   record: SagaRecord,
   { number: told, ...decision }: ToldDecision,
+  keys = noKeys,
 ): RecordedDecision | undefined {
   const records = [...record.compensations, ...record.steps]
   const last = records.find((one) => one.step === decision.step && one.decision)?.decision
@@ -431,27 +434,27 @@ export function repeatedDecision(
   // Told of one that is recorded a run never takes it for a new one, also where the step is stuck again.
   if (told !== undefined) return told === number ? { ...known, number } : undefined
   if (stuckOn(record, decision.step)) return undefined
-  return digest === digestOf(decision) ? { ...known, number } : undefined
+  return digest !== undefined && keys.isHashOf(digest, canonical({ ...decision })) ? { ...known, number } : undefined
 }
 
-function digestOf(decision: Decision): string {
-  return createHash('sha256')
-    .update(canonical({ ...decision }))
-    .digest('base64')
-}
-
-/** A decision on what is stuck, which `refusalOf` has let pass. `reason`: its reason, with no secret in it. */
+/** A decision on what is stuck, which `refusalOf` has let pass. `reason`: its reason, with no secret in it; `keys`: what its input is kept with. */
 export function afterDecision(
   record: SagaRecord,
   sent: Decision,
-  { reason }: { reason: string },
+  { reason, keys = noKeys }: { reason: string; keys?: PayloadKeys },
 ): After & { recorded: RecordedDecision } {
   const decision = { ...sent, reason }
   const { step: name, action, actor } = decision
   const stuck = stuckOn(record, name)
   if (!stuck) throw new Error(`Saga ${record.sagaId} is not stuck on ${name}`)
   const recorded: RecordedDecision = { ...decision, number: (stuck.decision?.number ?? 0) + 1 }
-  const made = { spent: stuck.attempts, decision: { ...recorded, isTaken: false, digest: digestOf(sent) } }
+  const kept = {
+    ...recorded,
+    ...(sent.input !== undefined && { input: keys.seal(sent.input) }),
+    isTaken: false,
+    digest: keys.hash(canonical({ ...sent })),
+  }
+  const made = { spent: stuck.attempts, decision: kept }
   const words = `${action} by ${actor}: ${reason}${decision.input === undefined ? '' : ' (with corrected input)'}`
   const service = record.fate === 'open' ? name : `COMPENSATE_${name}`
   const entries: LogEntry[] = [{ service, status: 'decision', message: words }]

@@ -7,12 +7,13 @@ import {
   type Client,
   type WorkflowExecutionDescription,
 } from '@temporalio/client'
+import { decodeOptionalFailureToOptionalError } from '@temporalio/common/lib/internal-non-workflow/index.js'
 import type { Logger } from 'pino'
-import type { DecisionsCall, RecordedDecision, SweepActivities } from '../types.js'
+import type { DecisionsCall, Json, RecordedDecision, SweepActivities } from '../types.js'
 import type { SagaMirror } from './mirror.js'
 import type { SagaDecisions } from './saga-decisions.js'
 import { isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
-import { PROGRESS_MS, requestOf, type SagaStore } from './saga-store.js'
+import { PROGRESS_MS, type SagaStore } from './saga-store.js'
 
 /** Temporal is asked at most this long; what it did not take the sweep repeats. */
 const CALL_MS = 3_000
@@ -34,13 +35,16 @@ export class SagaStarter {
     private readonly taskQueue: string,
   ) {}
 
-  /** Starts the saga's run, eagerly where a worker is in this process. One that was started before is left as it is. */
-  async start(record: SagaRecord): Promise<'started' | 'known'> {
+  /**
+   * Starts the saga's run with the store's `requestOf` it, eagerly where a worker is in this process. One that was started
+   * before is left as it is.
+   */
+  async start(record: Pick<SagaRecord, 'sagaId' | 'type'>, request: Json): Promise<'started' | 'known'> {
     return this.#started(() =>
       this.client.workflow.start(record.type, {
         workflowId: record.sagaId,
         taskQueue: this.taskQueue,
-        args: [requestOf(record)],
+        args: [request],
         requestEagerStart: true,
         workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
@@ -119,10 +123,12 @@ export class SagaStarter {
         maximumPageSize: 1,
       }),
     )
-      .then(({ history }) => {
+      .then(async ({ history }) => {
         const last = history?.events?.[0]
         const { reason } = last?.workflowExecutionTerminatedEventAttributes ?? {}
-        return reason || last?.workflowExecutionFailedEventAttributes?.failure?.message
+        const { failure } = last?.workflowExecutionFailedEventAttributes ?? {}
+        const error = await decodeOptionalFailureToOptionalError(this.client.options.loadedDataConverter, failure)
+        return reason || error?.message
       })
       .catch(() => undefined)
     return `${words[status.name] ?? 'its run is gone'}${why ? `: ${why.slice(0, 500)}` : ''}`
@@ -182,7 +188,7 @@ export function makeSweepActivities(
   }
 
   async function start(record: SagaRecord): Promise<boolean> {
-    return (await starter.start(record)) === 'started'
+    return (await starter.start(record, store.requestOf(record))) === 'started'
   }
 
   async function cancel(record: SagaRecord): Promise<boolean> {
@@ -191,11 +197,9 @@ export function makeSweepActivities(
     return true
   }
 
-  async function decide({ sagaId, steps, compensations }: SagaRecord): Promise<boolean> {
-    const open = [...steps, ...compensations].flatMap(({ decision }) => (decision?.isTaken === false ? [decision] : []))
-    const told = await Promise.allSettled(
-      open.map(({ isTaken, digest, ...decision }) => starter.decide(sagaId, decision)),
-    )
+  async function decide(record: SagaRecord): Promise<boolean> {
+    const open = store.undecidedOf(record)
+    const told = await Promise.allSettled(open.map((decision) => starter.decide(record.sagaId, decision)))
     const failed = told.find((one) => one.status === 'rejected')
     if (failed) throw failed.reason
     return true

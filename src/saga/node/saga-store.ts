@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { prepared, withTransaction, type Client, type Pool, type Queryable } from './db.js'
 import { FailureType, deadlineExceeded, invalidInput, lateInvoke, sagaIdTaken, type InputProblem } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
@@ -32,6 +31,7 @@ import type {
 } from '../types.js'
 import { nestedId } from '../plan.js'
 import { canonical } from './canonical.js'
+import { PayloadKeys } from './payload-keys.js'
 import {
   afterAttempt,
   afterClaim,
@@ -137,6 +137,13 @@ export interface AttemptStart {
 /** A record as it was read, with the version of its row: a change by whomever makes it another one. */
 type ReadRecord = SagaRecord & { version: string }
 
+export interface SagaStoreOptions {
+  /** Told of every log row that is written. */
+  onLogged?: OnLogged | undefined
+  /** Encrypt the inputs that are kept: that of a saga, and what people put in its place. A record has them as they are kept. */
+  payloadKeys?: PayloadKeys | undefined
+}
+
 /**
  * The sagas' rows, and with each change of one the log rows that tell of it, in one statement. It locks the saga's row
  * first, so that log ids of a saga rise in the order of their commits, and takes effect only on the row that was read, so
@@ -144,15 +151,18 @@ type ReadRecord = SagaRecord & { version: string }
  */
 export class SagaStore {
   readonly #types: ReadonlyMap<string, SagaType>
+  readonly #keys: PayloadKeys
+  private readonly onLogged: OnLogged
 
   /** `sagas`: the types whose rows are to be written; others can be read, cancelled and decided. */
   constructor(
     private readonly pool: Pool,
     sagas: readonly SagaType[],
-    /** Told of every log row that is written. */
-    private readonly onLogged: OnLogged = () => {},
+    { onLogged = () => {}, payloadKeys = new PayloadKeys([]) }: SagaStoreOptions = {},
   ) {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
+    this.#keys = payloadKeys
+    this.onLogged = onLogged
   }
 
   /** Whether it can write the rows of sagas of that type. */
@@ -172,7 +182,7 @@ export class SagaStore {
 
   /** Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. */
   async writeIntent({ sagaId, saga, steps, input, failures, idempotencyKey, maxOpen }: Intent): Promise<IntentAnswer> {
-    const inputHash = hashOf(input, failures)
+    const hashed = hashedText(input, failures)
     const { rows } = await this.pool.query(
       prepared(
         `WITH written AS (
@@ -189,8 +199,8 @@ export class SagaStore {
           saga.type,
           saga.label(input),
           toJsonb(saga.view(input)),
-          toJsonb(input),
-          inputHash,
+          toJsonb(this.#keys.seal(input)),
+          this.#keys.hash(hashed),
           failures ? toJsonb(failures) : null,
           toJsonb(pendingSteps(sagaId, steps)),
           idempotencyKey ?? null,
@@ -207,7 +217,7 @@ export class SagaStore {
     if (!record) return { kind: 'full' }
     // Our own: an earlier try of this very call wrote it, and lost the answer.
     if (record.sagaId === sagaId) return { kind: 'written', record }
-    return record.inputHash === inputHash && record.type === saga.type
+    return this.#keys.isHashOf(record.inputHash, hashed) && record.type === saga.type
       ? { kind: 'replayed', record }
       : { kind: 'mismatch' }
   }
@@ -234,7 +244,7 @@ export class SagaStore {
     const input = parsed.input as Json
     const { nestedIn } = order
     // What is injected into a nested saga comes from its parent.
-    const inputHash = hashOf(input, nestedIn ? undefined : failures)
+    const hashed = hashedText(input, nestedIn ? undefined : failures)
     const insert = (db: Queryable, nesting?: Nesting, failuresThere?: Failures) =>
       db.query(
         `INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, parent_id, parent_step)
@@ -244,8 +254,8 @@ export class SagaStore {
           saga.type,
           saga.label(input),
           toJsonb(saga.view(input)),
-          toJsonb(input),
-          inputHash,
+          toJsonb(this.#keys.seal(input)),
+          this.#keys.hash(hashed),
           failuresThere ? toJsonb(failuresThere) : null,
           toJsonb(pendingSteps(sagaId, order.steps)),
           nesting?.sagaId ?? null,
@@ -265,7 +275,7 @@ export class SagaStore {
       sagaId,
       async (record, save) => {
         const isOurs = !nestedIn || record.parentId === nestedIn.sagaId
-        if (record.type !== order.type || record.inputHash !== inputHash || !isOurs) {
+        if (record.type !== order.type || !this.#keys.isHashOf(record.inputHash, hashed) || !isOurs) {
           throw sagaIdTaken(sagaId, 'it belongs to a saga with another input')
         }
         if (isEnded(record)) {
@@ -283,7 +293,7 @@ export class SagaStore {
         ])
         const settings = { ...times, regularOnly: openings > 1 }
         const view = toView(opened)
-        const decided = decidedSteps(opened)
+        const decided = decidedSteps(opened).map((one) => this.#opened(one))
         const inputs = inputsOf(opened)
         const isClaimed = record.fate === 'rollback'
         const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
@@ -340,7 +350,7 @@ export class SagaStore {
       return {
         go: 'recover',
         type: record.type,
-        request: requestOf(record),
+        request: this.requestOf(record),
         steps: declaredSteps(record),
         cause: isClaimed
           ? causeOf(record)
@@ -463,7 +473,7 @@ export class SagaStore {
         // A run of its own that is gone for good reason is not lost.
         await save({ cancel, ...(record.handedOverAt && { handedOverAt: null, firstRunId: null }) }, [])
       }
-      return { go: 'run', type: record.type, input: record.input }
+      return { go: 'run', type: record.type, input: this.#keys.open(record.input) }
     })
   }
 
@@ -473,7 +483,7 @@ export class SagaStore {
       if (isEnded(record)) return ended(record)
       const claims = record.claims + 1
       const claimed = (now: SagaRecord): RollbackClaim => {
-        const due = dueCompensations(now.steps, now.compensations)
+        const due = dueCompensations(now.steps, now.compensations).map((one) => this.#opened(one))
         return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
       }
       if (record.fate === 'rollback') return claimed(await save({ claims }, []))
@@ -492,7 +502,7 @@ export class SagaStore {
       const decision = known?.decision
       if (decision && decision.number > order.decisions) {
         const { isTaken, digest, ...recorded } = decision
-        return { go: 'on', decision: recorded, view: toView(record) }
+        return { go: 'on', decision: this.#opened(recorded), view: toView(record) }
       }
       const isDone = known?.status === 'succeeded' || known?.status === 'done' || known?.status === 'empty'
       if (isDone && order.at !== 'code') return { go: 'again', view: toView(record) }
@@ -515,15 +525,15 @@ export class SagaStore {
   async decide(sagaId: string, decision: ToldDecision): Promise<DecisionAnswer> {
     if (!(await this.get(sagaId))) return { kind: 'unknown' }
     return this.#change(sagaId, async (record, save) => {
-      const repeated = repeatedDecision(record, decision)
-      if (repeated) return { kind: 'recorded', decision: repeated, record }
+      const repeated = repeatedDecision(record, decision, this.#keys)
+      if (repeated) return { kind: 'recorded', decision: this.#opened(repeated), record }
       const refused =
         decision.number === undefined
           ? refusalOf(record, decision)
           : 'A later decision has taken the place of this one.'
       if (refused !== undefined) return { kind: 'refused', why: refused }
       const reason = redacted(decision.reason, this.secretsOf(record))
-      const { changes, entries, recorded } = afterDecision(record, decision, { reason })
+      const { changes, entries, recorded } = afterDecision(record, decision, { reason, keys: this.#keys })
       return { kind: 'recorded', decision: recorded, record: await save(changes, entries) }
     })
   }
@@ -539,7 +549,7 @@ export class SagaStore {
         const refused = refusalOf(record, decision) ?? changeOf(record, decision, matched)
         if (refused !== undefined) return { kind: 'refused', why: refused }
         const reason = redacted(decision.reason, this.secretsOf(record))
-        const { changes, entries, recorded } = afterDecision(record, decision, { reason })
+        const { changes, entries, recorded } = afterDecision(record, decision, { reason, keys: this.#keys })
         await save(changes, entries)
         return { kind: 'recorded', decision: recorded }
       },
@@ -578,7 +588,7 @@ export class SagaStore {
     return this.#change(sagaId, async (record, save) => {
       if (record.fate !== 'rollback') return ended(record)
       const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
-      if (due.length > 0) return { go: 'on', due, view: toView(record) }
+      if (due.length > 0) return { go: 'on', due: due.map((one) => this.#opened(one)), view: toView(record) }
       const byHand = record.compensations.filter(({ status }) => status === 'resolved' || status === 'skipped')
       if (byHand.length > 0 && !isBarred) return { go: 'bar', steps: byHand }
       if (!verified && isDoubtful(record)) return { go: 'verify' }
@@ -705,7 +715,27 @@ export class SagaStore {
   }
 
   secretsOf({ type, input }: { type: string; input: Json }): string[] {
-    return input === null ? [] : (this.#types.get(type)?.secrets(input) ?? [])
+    return input === null ? [] : (this.#types.get(type)?.secrets(this.#keys.open(input)) ?? [])
+  }
+
+  /** What starts the saga again, as it was started. */
+  requestOf({ input: kept, failures, parentId }: SagaRecord): Json {
+    const input = this.#keys.open(kept)
+    return failures && parentId === null ? { ...(input as object), failures: failures as unknown as Json } : input
+  }
+
+  /** What people have decided of it, and no run has acted on. */
+  undecidedOf({ steps, compensations }: SagaRecord): RecordedDecision[] {
+    return [...steps, ...compensations].flatMap(({ decision }) => {
+      if (decision?.isTaken !== false) return []
+      const { isTaken, digest, ...recorded } = decision
+      return [this.#opened(recorded)]
+    })
+  }
+
+  /** With the input that people have put in the place of a step's own as they gave it. */
+  #opened<T extends { input?: Json }>(one: T): T {
+    return one.input === undefined ? one : { ...one, input: this.#keys.open(one.input) }
   }
 
   /**
@@ -869,11 +899,6 @@ function failuresWithin(failures: Failures, step: string): Failures {
   )
 }
 
-/** What starts the saga again, as it was started. */
-export function requestOf({ input, failures, parentId }: SagaRecord): Json {
-  return failures && parentId === null ? { ...(input as object), failures: failures as unknown as Json } : input
-}
-
 function pendingSteps(sagaId: string, steps: StepDeclarations): StepRecord[] {
   return Object.entries(steps).map(([step, { service, kind, isSaga }]) => ({
     step,
@@ -910,8 +935,6 @@ function idProblems(sagaId: string): InputProblem[] {
 }
 
 /** The same for the same JSON, whatever its layout. */
-function hashOf(input: Json, failures: Failures | undefined): string {
-  return createHash('sha256')
-    .update(canonical({ input, failures: failures ?? null }))
-    .digest('base64')
+function hashedText(input: Json, failures: Failures | undefined): string {
+  return canonical({ input, failures: failures ?? null })
 }

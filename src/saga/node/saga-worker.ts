@@ -18,6 +18,7 @@ import { makePool, participantBounds, sagaBounds } from './db.js'
 import { SagaMirror } from './mirror.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
+import type { PayloadKeys } from './payload-keys.js'
 import type { LogEntry } from './projection.js'
 import { countLogged, watchProcess, type OnLogged } from './saga-metrics.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
@@ -35,6 +36,8 @@ export interface SagaWorkerOptions extends Times {
   /** The sagas' code with `recoverSaga`, `sagaSweep` and `sagaDecisions`: bundled by `bundleSagas`, or the path of its module. */
   workflows: { workflowBundle: WorkflowBundleOption } | { workflowsPath: string }
   dataConverter?: DataConverter
+  /** Encrypt the inputs that are kept in the sagas' rows. Whoever has them gives them to `dataConverter` and `client` too. */
+  payloadKeys?: PayloadKeys
   /** PostgreSQL of the sagas' rows, and of the participants' barriers and tables. */
   databaseUrl: string
   /** Whatever the sagas' steps name, but for what runs elsewhere. */
@@ -91,7 +94,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       count(saga, entries)
       logWritten(logger, saga.sagaId, entries)
     }
-    const store = new SagaStore(pool, sagas, onLogged)
+    const store = new SagaStore(pool, sagas, { payloadKeys: options.payloadKeys, onLogged })
     endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
     const decisions = new SagaDecisions(pool, store, taskQueue)
     const starter = new SagaStarter(client, taskQueue)
@@ -153,11 +156,12 @@ function bundled({
   interceptors,
 }: SagaWorkerOptions): Promise<WorkflowBundleOption> | WorkflowBundleOption {
   if ('workflowBundle' in workflows) return workflows.workflowBundle
-  const { payloadConverterPath } = dataConverter ?? {}
+  const { payloadConverterPath, failureConverterPath } = dataConverter ?? {}
   return bundleSagas({
     ...workflows,
     ...(payloadConverterPath !== undefined && { payloadConverterPath }),
     ...(interceptors?.workflowModules && { workflowInterceptorModules: interceptors.workflowModules }),
+    ...(failureConverterPath !== undefined && { failureConverterPath }),
     logger: new DefaultLogger('WARN'),
   })
 }

@@ -9,7 +9,7 @@ import {
   sleep,
   workflowInfo,
 } from '@temporalio/workflow'
-import { applicationFailureOf } from '../errors.js'
+import { applicationFailureOf, FailureType } from '../errors.js'
 import type {
   AttemptOrder,
   CallPolicy,
@@ -33,6 +33,9 @@ const once: CallPolicy = { attempts: 1, firstDelayMs: 500, maxDelayMs: 500 }
 
 /** Beyond the engine's own time-out of a try: for a process that is gone and keeps no time any more. */
 const BACKSTOP_MS = 3_000
+
+/** Before a call is made anew that a worker without the key could not read. */
+const UNREADABLE_WAIT_MS = 1_000
 
 /**
  * Local activities, one at a time in a run: a replay does not keep the answers of two apart that were under way at once, so
@@ -166,6 +169,11 @@ export class Caller {
       this.#accept(order, answer.changed)
       return answer
     } catch (error) {
+      if (applicationFailureOf(error)?.type === FailureType.UnreadablePayload) {
+        // Its attempts ended before they began, on workers that lack a key. Whoever hears of it here has that key.
+        await scope.run(() => sleep(UNREADABLE_WAIT_MS))
+        return this.#call(order, left, { scope, ...(withinMs !== undefined && { withinMs }) }, make)
+      }
       this.#learn(order, error)
       throw error
     }
