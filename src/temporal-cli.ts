@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
-import { inheritedEnvironment, loadStartConfig } from './config.js'
+import { foreignEnvironment, loadStartConfig } from './config.js'
 import { readUrls } from './embedded/data-folder.js'
 import { Output } from './embedded/output.js'
 import { StartError } from './embedded/start-error.js'
@@ -35,7 +35,13 @@ async function run(): Promise<number> {
   }
   const cli = urls?.temporalCli ?? (await findTemporal({ chosen: config.TEMPORAL_CLI, output })).path
   // In the environment, not as a flag: not every command of the CLI takes --address.
-  const env = { ...inheritedEnvironment(), ...(ownAddress || !urls ? {} : { TEMPORAL_ADDRESS: urls.temporal }) }
+  const ours = ownAddress ? undefined : urls
+  const env = {
+    // With PAYLOAD_KEYS the API encrypts and decrypts for the CLI, unless the user has it done elsewhere.
+    ...(ours?.codec !== undefined && { TEMPORAL_CODEC_ENDPOINT: ours.codec }),
+    ...foreignEnvironment(),
+    ...(ours && { TEMPORAL_ADDRESS: ours.temporal }),
+  }
   return await passThrough(cli, env)
 }
 

@@ -16,6 +16,8 @@ export interface Urls {
   database: string
   /** The binary that runs the server. */
   temporalCli: string
+  /** Where the CLI has payloads decrypted; left out without PAYLOAD_KEYS. */
+  codec?: string
 }
 
 export type Part = 'app' | 'temporal' | 'postgres'

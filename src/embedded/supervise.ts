@@ -1,4 +1,4 @@
-import type { StartConfig } from '../config.js'
+import { inheritedEnvironment, loadPayloadKeys, type StartConfig } from '../config.js'
 import { migrate } from '../migrations.js'
 import { type AppServer, startApp } from './app-process.js'
 import {
@@ -97,6 +97,7 @@ async function startAll({ config, dataDir, appPath, output, stop, parts }: Start
     if (applied.length > 0) output.part('Migrations', { ms: Date.now() - migrating, did: `${applied.length} applied` })
     return postgres
   }
+  const codec = loadPayloadKeys().areThere ? `http://${reachable(config.HOST)}:${ports.api}/codec` : undefined
   const temporalUp = async () => {
     const cli = await findTemporal({ chosen: config.TEMPORAL_CLI, output, signal })
     const begun = Date.now()
@@ -106,6 +107,7 @@ async function startAll({ config, dataDir, appPath, output, stop, parts }: Start
         dbFile: paths.temporalDb,
         port: ports.temporal,
         uiPort: ports.temporalUi,
+        codecEndpoint: codec,
         ...files('temporal'),
         signal,
       })
@@ -118,7 +120,7 @@ async function startAll({ config, dataDir, appPath, output, stop, parts }: Start
   const begun = Date.now()
   const temporalUi = `http://${local}:${ports.temporalUi}`
   const env = {
-    ...withoutTemporalSettings(),
+    ...withoutTemporalSettings(inheritedEnvironment()),
     DATABASE_URL: postgres.current.url,
     TEMPORAL_ADDRESS: temporal.current.address,
     TEMPORAL_NAMESPACE: 'default',
@@ -140,8 +142,15 @@ async function startAll({ config, dataDir, appPath, output, stop, parts }: Start
     temporalUi,
     database: postgres.current.url,
     temporalCli: cli.path,
+    ...(codec !== undefined && { codec }),
   })
   output.urls({ 'Web page and API': url, 'Temporal Web UI': temporalUi, Logs: `${config.DATA_DIR}/logs` })
+}
+
+/** The address under which this machine reaches what listens on `host`. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
 }
 
 /** Both results; or, when one fails, its error, once the other one has given up too. */

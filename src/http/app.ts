@@ -19,6 +19,7 @@ import { guardHosts, protectPages } from './guards.js'
 import { documentApi } from './openapi.js'
 import { handleError, HttpProblem, send, toProblem } from './problem.js'
 import { logRequests } from './request-log.js'
+import { codecRoutes } from './routes/codec.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
 import { failureRoutes } from './routes/failures.js'
@@ -95,6 +96,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(failureRoutes(context))
   await app.register(healthRoutes(context))
   if (context.metrics) await app.register(metricRoutes(context, context.metrics))
+  if (context.config.payloadKeys.areThere) await app.register(codecRoutes(context))
   await app.register(loginRoutes(logins))
   if (existsSync(webRoot)) {
     const page = { root: webRoot, wildcard: false, dotfiles: 'ignore' } as const

@@ -1,7 +1,14 @@
 import fastifyHelmet from '@fastify/helmet'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Config } from '../config.js'
 import { HttpProblem } from './problem.js'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** An origin beside our own whose pages may call this route, with the session that they have here. */
+    sharedWith?: string
+  }
+}
 
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]', '::1']
 
@@ -49,19 +56,38 @@ export async function protectPages(app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', async (_request, reply) => void reply.header('cache-control', 'no-store'))
 }
 
-/** Refuses what a foreign page sends here: under a Host name that is not ours (DNS rebinding), or from another Origin (CSRF). */
+/**
+ * Refuses what a foreign page sends here: under a Host name that is not ours (DNS rebinding), or from another Origin (CSRF)
+ * than ours and the one that a route is shared with.
+ */
 export function guardHosts(app: FastifyInstance, { host, allowedHosts }: Config): void {
   const names = new Set([...LOOPBACK, host.toLowerCase(), ...allowedHosts])
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     if (request.url.startsWith('/health/')) return
     const { host: hostHeader, origin } = request.headers
     if (hostHeader === undefined) throw new HttpProblem(400, 'The request has no Host header.')
     if (!names.has(hostname(hostHeader))) {
       throw new HttpProblem(403, `This server does not answer to that Host. ALLOWED_HOSTS adds names.`)
     }
+    const { sharedWith } = request.routeOptions.config ?? {}
+    if (sharedWith !== undefined) {
+      reply.header('vary', 'origin')
+      if (origin === sharedWith) return share(reply, origin)
+    }
     if (origin !== undefined && originHost(origin) !== hostHeader.toLowerCase()) {
       throw new HttpProblem(403, 'Requests from pages of another origin are refused.')
     }
+  })
+}
+
+/** Also the answers that refuse: a page that may not read them can't say why. */
+function share(reply: FastifyReply, origin: string): void {
+  reply.headers({
+    'access-control-allow-origin': origin,
+    'access-control-allow-credentials': 'true',
+    'access-control-allow-methods': 'POST',
+    'access-control-allow-headers': 'authorization, content-type, x-namespace',
+    'access-control-max-age': '600',
   })
 }
 

@@ -36,6 +36,7 @@ export async function documentApi(app: FastifyInstance, logins: Logins): Promise
         { name: 'sagas', description: 'One saga: start, read, cancel, decide.' },
         { name: 'log', description: 'What happened, attempt by attempt.' },
         { name: 'failures', description: 'Failure injection: the demo, and tests.' },
+        { name: 'codec', description: "Temporal's payloads, for its Web UI and CLI." },
         { name: 'health', description: 'For whoever runs it.' },
         { name: 'login', description: 'Who asks.' },
       ],
