@@ -15,8 +15,8 @@ export interface System {
   kill(): Promise<void>
   /** Settles when they have ended, by whatever hand. */
   ended(): Promise<unknown>
-  /** Starts them again, on the same port. */
-  restart(): Promise<void>
+  /** Starts them again, on the same port; `changed`: with these settings in place of their own, from then on. */
+  restart(changed?: Record<string, string>): Promise<void>
   stop(): Promise<void>
   /** What API + worker have logged. */
   log(): string
@@ -43,6 +43,7 @@ export async function startSystem(name: string, env: Record<string, string> = {}
   const database = env['DATABASE_URL'] ?? (await makeDatabase(name))
   await makeNamespace(name)
   const logFile = join(folder, 'logs', `${name}.log`)
+  const settings = { ...env }
   const start = (port: string) =>
     startApp({
       path: resolve('dist/embedded/app.js'),
@@ -54,7 +55,7 @@ export async function startSystem(name: string, env: Record<string, string> = {}
         TEMPORAL_UI_URL: temporalUi,
         PORT: port,
         NODE_ENV: 'test',
-        ...env,
+        ...settings,
       },
       logFile,
       recordFile: join(folder, `${name}.json`),
@@ -70,8 +71,9 @@ export async function startSystem(name: string, env: Record<string, string> = {}
       await app.exited
     },
     ended: () => app.exited,
-    async restart() {
+    async restart(changed = {}) {
       await app.exited
+      Object.assign(settings, changed)
       app = await start(port)
     },
     stop: () => app.stop(),

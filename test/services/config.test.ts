@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { expect, test } from '@jest/globals'
 import { ConfigError, loadConfig, loadServiceConfig } from '../../src/config.js'
 import { refuseOpenBind } from '../../src/http/guards.js'
@@ -83,6 +84,41 @@ test.each([
   expect(load).toThrow(ConfigError)
   expect(load).toThrow(says)
   expect(load).not.toThrow(/a-secret/)
+})
+
+const key = Buffer.alloc(32, 'a key of thirty-two bytes!').toString('base64')
+const other = Buffer.alloc(32, 'another one').toString('base64')
+
+test('payload keys are read in their order, the first encrypts; without any nothing is encrypted', async () => {
+  const { payloadKeys } = loadConfig({ ...env, PAYLOAD_KEYS: `2026-11:${key}, 2025:${other.replace('=', '')}` })
+  expect(payloadKeys.seal('x')).toMatchObject({ keyId: '2026-11' })
+  expect(payloadKeys.open(loadConfig({ ...env, PAYLOAD_KEYS: `2025:${other}` }).payloadKeys.seal('x'))).toBe('x')
+  expect(loadConfig({ ...env, PAYLOAD_KEYS: '' }).payloadKeys.seal('x')).toBe('x')
+})
+
+test.each([
+  { what: 'a key alone', keys: key, says: 'entry 1 is not id:key' },
+  { what: 'a blank in an id', keys: `k 1:${key}`, says: 'entry 1 is not id:key' },
+  { what: 'an entry with nothing in it', keys: `k1:${key},`, says: 'entry 2 is not id:key' },
+  { what: 'a comma alone', keys: ',', says: 'entry 1 is not id:key' },
+  { what: 'a short key', keys: `k1:${key.slice(0, 40)}`, says: 'entry 1 (k1) needs a key of 32 bytes in base64' },
+  { what: 'a long key', keys: `k1:${key.slice(0, 40)}${key}`, says: 'entry 1 (k1) needs a key of 32 bytes' },
+  { what: 'a key that is not base64', keys: `k1:${key.replace(/^./, '*')}`, says: 'entry 1 (k1) needs a key' },
+  { what: 'an id twice', keys: `k1:${key},k1:${other}`, says: 'entry 2 has the id of another one, k1' },
+  { what: 'a key twice', keys: `k1:${key},k2:${key}`, says: 'entry 2 (k2) is the same key as k1' },
+])('payload keys with $what are refused, and no key is shown', ({ keys, says }) => {
+  const load = () => loadConfig({ ...env, PAYLOAD_KEYS: keys })
+  expect(load).toThrow(ConfigError)
+  expect(load).toThrow(says)
+  expect(load).not.toThrow(key.slice(0, 10))
+})
+
+test('a config that is logged shows no key', () => {
+  const config = loadConfig({ ...env, PAYLOAD_KEYS: `k1:${key}` })
+  const shown = [JSON.stringify(config), inspect(config, { depth: 9, showHidden: true })].join()
+  expect(shown).not.toContain(key.slice(0, 10))
+  expect(shown).not.toContain('thirty-two')
+  expect(shown).not.toMatch(/61 20 6b 65 79|97,\s?32,\s?107/)
 })
 
 test('without a login the API stays on loopback, unless that is meant', () => {
