@@ -97,6 +97,11 @@ test.each<[string, unknown, number]>([
   expect((await problemOf(await ask('/codec/decode', body))).status).toBe(status)
 })
 
+test('a history whose payloads are asked for one by one is not too many calls', async () => {
+  const answers = await Promise.all(Array.from({ length: 300 }, () => ask('/codec/decode', { payloads: [inTheClear] })))
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+})
+
 test('a page of history is not too large, more than 8 MiB is', async () => {
   const data = text('x'.repeat(4 * 1024 * 1024))
   expect((await encode([{ metadata: {}, data }])).payloads).toHaveLength(1)

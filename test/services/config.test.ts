@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { expect, test } from '@jest/globals'
-import { ConfigError, loadConfig, loadServiceConfig } from '../../src/config.js'
+import { ConfigError, foreignEnvironment, loadConfig, loadServiceConfig } from '../../src/config.js'
 import { refuseOpenBind } from '../../src/http/guards.js'
 
 const env = { DATABASE_URL: 'postgres://127.0.0.1/saga' }
@@ -111,6 +111,24 @@ test.each([
   expect(load).toThrow(ConfigError)
   expect(load).toThrow(says)
   expect(load).not.toThrow(key.slice(0, 10))
+})
+
+test('programs that are not ours are told neither keys nor tokens', () => {
+  const [keys, tokens] = [process.env['PAYLOAD_KEYS'], process.env['API_TOKENS']]
+  try {
+    Object.assign(process.env, { PAYLOAD_KEYS: `k1:${key}`, API_TOKENS: `ada:viewer:${secret}` })
+    const told = foreignEnvironment()
+    expect(told).toMatchObject({ PATH: process.env['PATH'] })
+    expect(Object.keys(told).filter((name) => name === 'PAYLOAD_KEYS' || name === 'API_TOKENS')).toEqual([])
+  } finally {
+    delete process.env['PAYLOAD_KEYS']
+    delete process.env['API_TOKENS']
+    Object.assign(
+      process.env,
+      keys !== undefined && { PAYLOAD_KEYS: keys },
+      tokens !== undefined && { API_TOKENS: tokens },
+    )
+  }
 })
 
 test('a config that is logged shows no key', () => {

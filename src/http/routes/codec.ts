@@ -9,6 +9,9 @@ import { Payloads } from '../schemas/codec.js'
 /** A page of a history, which has 4 MB at most, in base64. */
 const BODY_LIMIT = 8 * 1024 * 1024
 
+/** The Web UI asks for each payload of a history by itself, and for all of them at once. */
+const rateLimit = { max: 5_000, timeWindow: 1_000 }
+
 /**
  * POST /codec/encode and POST /codec/decode: a codec server for Temporal's CLI, and for its Web UI, whose pages are of another
  * origin and let in here alone.
@@ -32,14 +35,18 @@ export const codecRoutes =
         body: Payloads,
         response: answers({ 200: Payloads }, 400, 413, 415, 422),
       }
-      app.post(url, { schema, bodyLimit: BODY_LIMIT, config: { role: 'operator', sharedWith } }, async (request) => {
-        try {
-          return toJson(await work(fromJson(request.body)))
-        } catch (error) {
-          if (error instanceof UnreadablePayload) throw new HttpProblem(422, error.message)
-          throw error
-        }
-      })
+      app.post(
+        url,
+        { schema, bodyLimit: BODY_LIMIT, config: { role: 'operator', sharedWith, rateLimit } },
+        async (request) => {
+          try {
+            return toJson(await work(fromJson(request.body)))
+          } catch (error) {
+            if (error instanceof UnreadablePayload) throw new HttpProblem(422, error.message)
+            throw error
+          }
+        },
+      )
       // A browser asks before it sends, and shows no token when it does.
       app.options(url, { schema: { hide: true }, config: { role: 'anyone', sharedWith } }, (_request, reply) =>
         reply.code(204).send(),
