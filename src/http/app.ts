@@ -1,6 +1,5 @@
 import { isUtf8 } from 'node:buffer'
 import { existsSync } from 'node:fs'
-import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { fastifySSE } from '@fastify/sse'
 import fastifyStatic from '@fastify/static'
@@ -15,9 +14,10 @@ import type { Metrics } from '../temporal.js'
 import type { Tracing } from '../tracing.js'
 import { coercing, strict } from '../validation.js'
 import { forAnyone, guardAccess, limitRates, Logins } from './access.js'
+import { clientErrorHandler, frameworkErrors, refuseWithProblems } from './broken-requests.js'
 import { guardHosts, protectPages } from './guards.js'
 import { documentApi } from './openapi.js'
-import { handleError, HttpProblem, send, toProblem } from './problem.js'
+import { handleError, HttpProblem, send } from './problem.js'
 import { logRequests } from './request-log.js'
 import { codecRoutes } from './routes/codec.js'
 import { decisionRoutes } from './routes/decisions.js'
@@ -57,16 +57,23 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: 64 * 1024,
-    // A request must have come in whole within 30 s; an answer may wait 60 s and a stream has its heartbeat.
-    requestTimeout: 30_000,
+    // A request must have come in whole within 30 s, the 5 s between two looks included; an answer may wait 60 s, and a
+    // stream, whose route has a time of its own, has its heartbeat.
+    requestTimeout: 25_000,
+    handlerTimeout: 90_000,
     connectionTimeout: 90_000,
     keepAliveTimeout: 10_000,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 2_048 },
-    frameworkErrors: (error, request, reply) => void handleError(error, request, reply),
+    frameworkErrors,
     clientErrorHandler,
-    // Node refuses it with an empty answer; guardHosts does so with a problem.
-    http: { requireHostHeader: false },
+    http: {
+      // Node refuses it with an empty answer; guardHosts does so with a problem.
+      requireHostHeader: false,
+      // Left at 60 s, more than requestTimeout, Node would take it for the time of the whole request.
+      headersTimeout: 25_000,
+      connectionsCheckingInterval: 5_000,
+    },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(({ schema, httpPart }) =>
@@ -74,6 +81,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   )
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler(handleError)
+  refuseWithProblems(app)
   logRequests(app)
   context.tracing?.traceRequests(app, ({ sagaId }) => ({ 'saga.id': sagaId }))
   await protectPages(app)
@@ -83,7 +91,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   refuseWrongMethods(app)
   // Only JSON: a form of a foreign page can't send that.
   app.removeContentTypeParser('text/plain')
-  refuseBrokenText(app)
+  readJson(app)
 
   if (logins.areNeeded) await limitRates(app)
   await documentApi(app, logins)
@@ -105,12 +113,20 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   return app
 }
 
-/** Bytes that are not UTF-8 are no JSON; the parser that comes with Fastify reads them as replacement characters. */
-function refuseBrokenText(app: FastifyInstance): void {
+const BYTE_ORDER_MARK = Buffer.from('\ufeff')
+
+/** JSON in UTF-8, as it is. The parser that comes with Fastify reads a body as that whatever it is, or says it is. */
+function readJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    if (isUtf8(body)) void parse(request, body.toString(), done)
-    else done(new HttpProblem(400, 'The body is not valid UTF-8.'))
+    const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = request.headers
+    const charset = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(type)?.[1] ?? 'utf-8'
+    if (encoding !== 'identity') done(new HttpProblem(415, 'Send the body as it is, without Content-Encoding.'))
+    else if (charset.toLowerCase() !== 'utf-8') done(new HttpProblem(415, 'Send the body in UTF-8.'))
+    else if (!isUtf8(body)) done(new HttpProblem(400, 'The body is not valid UTF-8.'))
+    else if (body.subarray(0, 3).equals(BYTE_ORDER_MARK))
+      done(new HttpProblem(400, 'The body begins with a byte order mark; leave it out.'))
+    else void parse(request, body.toString(), done)
   })
 }
 
@@ -136,20 +152,4 @@ function refuseWrongMethods(app: FastifyInstance): void {
     if (request.is404) throw explain(request)
   })
   app.setNotFoundHandler((request, reply) => send(reply, explain(request)))
-}
-
-/** Requests that are broken before they are requests. */
-function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
-  const [status, detail]: [number, string] =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? [431, 'The headers are too large.']
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [408, 'The request did not come in whole in time.']
-        : [400, 'The request is not valid HTTP.']
-  const problem = toProblem(status, detail)
-  const body = JSON.stringify(problem)
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${problem.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  )
 }

@@ -1,5 +1,5 @@
 import fastifyHelmet from '@fastify/helmet'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.js'
 import { HttpProblem } from './problem.js'
 
@@ -66,6 +66,8 @@ export function guardHosts(app: FastifyInstance, { host, allowedHosts }: Config)
     if (request.url.startsWith('/health/')) return
     const { host: hostHeader, origin } = request.headers
     if (hostHeader === undefined) throw new HttpProblem(400, 'The request has no Host header.')
+    // Node hands on the first of several; a proxy in front may have gone by another.
+    if (countHosts(request) > 1) throw new HttpProblem(400, 'The request has several Host headers.')
     if (!names.has(hostname(hostHeader))) {
       throw new HttpProblem(403, `This server does not answer to that Host. ALLOWED_HOSTS adds names.`)
     }
@@ -74,7 +76,8 @@ export function guardHosts(app: FastifyInstance, { host, allowedHosts }: Config)
       reply.header('vary', 'origin')
       if (origin === sharedWith) return share(reply, origin)
     }
-    if (origin !== undefined && originHost(origin) !== hostHeader.toLowerCase()) {
+    const isForeign = origin === undefined ? isForeignFetch(request) : originHost(origin) !== hostHeader.toLowerCase()
+    if (isForeign) {
       throw new HttpProblem(403, 'Requests from pages of another origin are refused.')
     }
   })
@@ -97,4 +100,14 @@ function hostname(hostHeader: string): string {
 
 function originHost(origin: string): string | undefined {
   return URL.canParse(origin) ? new URL(origin).host : undefined
+}
+
+function countHosts({ raw }: FastifyRequest): number {
+  return raw.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length
+}
+
+/** Where a browser sends no Origin, as for an image, it may still say whose page asks. A link that leads here is harmless. */
+function isForeignFetch({ method, headers }: FastifyRequest): boolean {
+  const isLink = headers['sec-fetch-mode'] === 'navigate' && (method === 'GET' || method === 'HEAD')
+  return !isLink && ['cross-site', 'same-site'].includes(String(headers['sec-fetch-site']))
 }

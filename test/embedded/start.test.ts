@@ -103,11 +103,14 @@ function supervisor(program: Program): ProcessRecord {
   return record
 }
 
-/** Command lines of this machine's processes that name a data folder, apart from the one that lists them. */
+/** Of this machine's processes. */
+function commandLines(): string[] {
+  return execFileSync('ps', ['-A', '-ww', '-o', 'args='], { encoding: 'utf8' }).split('\n')
+}
+
+/** Command lines that name a data folder. */
 function namers(dataDir: string): string[] {
-  return execFileSync('ps', ['-A', '-ww', '-o', 'args='], { encoding: 'utf8' })
-    .split('\n')
-    .filter((args) => args.includes(dataDir))
+  return commandLines().filter((args) => args.includes(dataDir))
 }
 
 async function allGone(records: ProcessRecord[]): Promise<void> {
@@ -136,6 +139,11 @@ test(
       temporalCli: readShared().temporalCli,
     })
     expect(statSync(dataPaths(folder).urls).mode & 0o777).toBe(0o600)
+    // Nobody else reads or lists what is in it; root's PostgreSQL, which is another user, reaches through.
+    expect(statSync(folder).mode & 0o777).toBe(process.getuid?.() === 0 ? 0o711 : 0o700)
+    const { password } = new URL(urls.database)
+    expect(password.length).toBeGreaterThan(16)
+    expect(commandLines().filter((args) => args.includes(password))).toEqual([])
     expect((await fetch(urls.temporalUi)).status).toBe(200)
 
     const saga = await sagas.run()

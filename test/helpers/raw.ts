@@ -38,6 +38,35 @@ export function rawBytes(api: string, bytes: string): Promise<RawAnswer> {
   })
 }
 
+interface Endless {
+  first: string
+  then: string
+  everyMs: number
+}
+
+/** A request that never comes to its end: what comes back until the server closes the connection, and how much it took. */
+export function rawEndless(api: string, { first, then, everyMs }: Endless): Promise<RawAnswer & { bytes: number }> {
+  const { hostname, port } = new URL(api)
+  return new Promise((resolve) => {
+    let more: NodeJS.Timeout | undefined
+    const socket = connect(Number(port), hostname, () => {
+      socket.write(first, 'latin1')
+      more = setInterval(() => socket.write(then, 'latin1'), everyMs)
+    })
+    let answer = ''
+    socket.on('data', (data) => {
+      clearInterval(more)
+      answer += String(data)
+    })
+    // A server that has heard enough may reset the connection, behind its answer.
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      clearInterval(more)
+      resolve({ ...parseAnswer(answer), bytes: socket.bytesWritten })
+    })
+  })
+}
+
 async function readAnswer(response: IncomingMessage): Promise<RawAnswer> {
   const headers = response.headers as Record<string, string>
   return { status: response.statusCode ?? 0, headers, body: await text(response) }

@@ -155,12 +155,29 @@ test('what there is not, and a wrong method, is told only to who may read', asyn
     ['DELETE', '/saga'],
     ['DELETE', '/health/live'],
     ['GET', '/%2e%2e/package.json'],
+    ['GET', '/assets%2F..%2Flogs'],
+    ['GET', '/docs%2F..%2Flogs'],
+    ['GET', '/health/..%2flogs'],
+    ['GET', '/LOGS'],
+    ['GET', '/logs/'],
   ] as const) {
     expect(await asUnauthorized(await nobody.request(path, { method }))).toEqual(unauthorized)
     expect([404, 405]).toContain((await problemOf(await viewer.request(path, { method }))).status)
   }
   expect((await nobody.request('/logs', { method: 'HEAD' })).status).toBe(401)
   expect((await nobody.request('/%6cogs')).status).toBe(401)
+})
+
+test('a key belongs to its saga, whoever sends it again', async () => {
+  const headers = { 'idempotency-key': randomUUID() }
+  const [first, again] = [
+    await starter.post('/saga?wait=60', ada, headers),
+    await operator.post('/saga?wait=60', ada, headers),
+  ]
+  expect([first.headers.get('idempotent-replayed'), again.headers.get('idempotent-replayed')]).toEqual([null, 'true'])
+  const saga = (await first.json()) as { sagaId: string }
+  operator.started.push(saga.sagaId)
+  expect(await again.json()).toEqual(saga)
 })
 
 test('failures in a body need the role operator', async () => {

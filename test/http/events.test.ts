@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { readEvents, type SentEvent } from '../helpers/events.js'
+import { rawRequest } from '../helpers/raw.js'
 import { Sagas, testReplay } from '../helpers/sagas.js'
 import { query, readShared } from '../helpers/shared.js'
 import { startSystem, type System } from '../helpers/system.js'
+import { until } from '../helpers/until.js'
 
 const sagas = new Sagas(readShared().system)
 // Waits for nobody's word, but long enough to be watched: five seconds in C, which hangs, and then an undo.
@@ -86,6 +88,32 @@ describe('readers who do not read', () => {
     system = await startSystem('slow-readers', { NODE_OPTIONS: '--max-old-space-size=512' })
   })
   afterAll(() => system?.stop())
+
+  test('are 500 at most; the next is told to come again, and has a place once another has left', async () => {
+    const on = new Sagas(system.where)
+    // Nobody has it in hand, so it does not end while it is watched.
+    await query(
+      on.where.database,
+      `INSERT INTO saga (saga_id, type, label, view, input_hash, steps, fate, status, started_at)
+       VALUES ('watched', 'createUserSaga', 'ada', '{}', '', '[]', 'open', 'NEEDS_ATTENTION', now())`,
+    )
+    const path = '/saga/watched/events'
+    const watch = () => on.request(path)
+    const watching = await Promise.all(Array.from({ length: 500 }, watch))
+    expect(new Set(watching.map(({ status }) => status))).toEqual(new Set([200]))
+    const refused = await watch()
+    expect(refused.status).toBe(503)
+    expect(refused.headers.get('retry-after')).toBe('5')
+    expect(refused.headers.get('content-type')).toContain('application/problem+json')
+    expect(await rawRequest(on.where.api, { method: 'HEAD', path })).toMatchObject({ status: 200 })
+    expect((await on.run()).status).toBe('COMPLETED')
+    await watching.pop()?.body?.cancel()
+    const next = await until('a place is free', async () => {
+      const response = await watch()
+      return response.ok && response
+    })
+    await Promise.all([...watching, next].map(async ({ body }) => body?.cancel()))
+  })
 
   test('cost the server nothing, and find every row when they go on', async () => {
     const on = new Sagas(system.where)

@@ -123,6 +123,27 @@ test('sagas that end at once share one count: every second call fails, whoever m
   expect(failed).toBe(Math.floor(calls.length / 2))
 })
 
+test('whoever reads or calls while all of it is replaced again and again finds the old or the new, never half of each', async () => {
+  const all = { ...complete, mode: 'first', n: 1 }
+  const [one, other] = [
+    { A: all, B: all, C: all },
+    { A: complete, B: complete, C: complete },
+  ]
+  await put(one)
+  const [, ...found] = await Promise.all([
+    (async () => {
+      for (let n = 0; n < 30; n++) await put(n % 2 === 0 ? other : one)
+    })(),
+    ...Array.from({ length: 100 }, () => get()),
+    // Each looks after itself that it is whole or gone.
+    ...Array.from({ length: 5 }, () => attempts()),
+  ])
+  for (const failures of found.slice(0, 100)) expect([one, other]).toContainEqual(failures)
+  for (const rows of found.slice(100) as string[][])
+    expect(rows.filter((row) => row.includes('success'))).toHaveLength(3)
+  expect(await get()).toEqual(one)
+})
+
 test('injection that is switched off refuses failures, says that nothing fails, and fails nothing', async () => {
   const there = new Sagas(off.where)
   const none = { A: complete, B: complete, C: complete }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { Sagas } from '../helpers/sagas.js'
+import type { Sagas as List } from '../../src/http/schemas/saga-list.js'
+import { ada, Sagas } from '../helpers/sagas.js'
 import { startSystem, type System } from '../helpers/system.js'
 import { until } from '../helpers/until.js'
 
@@ -67,6 +68,29 @@ test('who reads events is counted while they do', async () => {
   expect(await figures('saga_event_readers')).toEqual([' 2'])
   leave.abort()
   await until('they are gone', async () => (await figures('saga_event_readers'))[0] === ' 0')
+})
+
+test('a caller who has gone is waited for no longer, and the saga goes on', async () => {
+  const gone = new AbortController()
+  const body = JSON.stringify({ ...ada, username: 'goes away', failures: { C: { mode: 'first', n: 1, kind: 'hang' } } })
+  const headers = { 'content-type': 'application/json' }
+  const call = sagas.request('/saga?wait=60', { method: 'POST', headers, body, signal: gone.signal })
+  call.catch(() => {})
+  const watchers = async (count: number) => (await figures('saga_watchers')).join() === ` ${count}`
+  await until('somebody waits', () => watchers(1))
+  gone.abort()
+  await until('nobody does', () => watchers(0))
+  const response = await sagas.request('/saga?q=goes')
+  const [saga] = ((await response.json()) as List).sagas
+  // Still under way: it was not the end of the saga that ended the wait.
+  expect(saga?.status).toBe('RUNNING')
+  expect(await sagas.ended(saga?.sagaId ?? '')).toMatchObject({ status: 'COMPLETED' })
+})
+
+test('no figure names a saga or a person', async () => {
+  const { sagaId } = await sagas.run()
+  const text = await (await sagas.request('/metrics')).text()
+  for (const word of [sagaId, ...Object.values(ada)]) expect(text).not.toMatch(new RegExp(`"[^"]*\\b${word}\\b`))
 })
 
 test("the process tells of itself, and the SDK's own figures stand beside ours", async () => {

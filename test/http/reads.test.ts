@@ -47,6 +47,11 @@ test.each(['', '/events', '?a=1'])('an unknown saga%s is a 404 that names it', a
   })
 })
 
+test('an id in capitals is another one: an id is whatever a workflow is called', async () => {
+  const { sagaId } = await sagas.run()
+  expect((await sagas.request(`/saga/${sagaId.replace(/[a-f]/, (letter) => letter.toUpperCase())}`)).status).toBe(404)
+})
+
 test('a saga that runs shows the step that is under way', async () => {
   const sagaId = await sagas.start(slow)
   await sagas.logged(sagaId, 'B success 1')
@@ -160,6 +165,19 @@ test('a reader that comes back behind the last row is told the end, and no row',
   const saga = await sagas.run()
   const lastId = (await sagas.logRows(saga.sagaId)).at(-1)?.id
   expect(await all(await events(saga.sagaId, String(lastId)))).toEqual([{ event: 'status', id: undefined, data: saga }])
+})
+
+test('a reader that comes with an id of a row yet to come, or of another saga, is told how it stands and ends', async () => {
+  const sagaId = await sagas.start(slow)
+  const sent = await all(await events(sagaId, String(Number.MAX_SAFE_INTEGER)))
+  expect(logEvents(sent)).toEqual([])
+  expect(sent.at(-1)).toEqual({ event: 'status', id: undefined, data: await sagas.get(sagaId) })
+  const earlier = await sagas.run()
+  const later = await sagas.run()
+  const lastOfEarlier = (await sagas.logRows(earlier.sagaId)).at(-1)?.id
+  const rows: unknown[] = await sagas.logRows(later.sagaId)
+  const behind = logEvents(await all(await events(later.sagaId, String(lastOfEarlier)))).map(({ data }) => data)
+  expect(behind).toEqual(rows)
 })
 
 test.each(['abc', '', '-1', '1.5', '9223372036854775808', '1e999'])(

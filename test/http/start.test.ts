@@ -246,4 +246,12 @@ test.each([
   expect(await countSagas(username)).toBe(0)
 })
 
+test('a key is of POST /saga alone: elsewhere it is not used up', async () => {
+  const headers = { 'idempotency-key': randomUUID() }
+  expect((await sagas.post(`/saga/${randomUUID()}/cancel`, { reason: 'none such' }, headers)).status).toBe(404)
+  expect((await sagas.request('/logs?limit=1', { headers })).status).toBe(200)
+  const { status, headers: answered } = await start({ headers })
+  expect({ status, replayed: answered.get('idempotent-replayed') }).toEqual({ status: 202, replayed: null })
+})
+
 testReplay(() => sagas)

@@ -5,13 +5,17 @@ import { promisify } from 'node:util'
 import { expect, test } from '@jest/globals'
 import { ada, everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { readShared } from '../helpers/shared.js'
+import { until } from '../helpers/until.js'
 
 const sagas = new Sagas(readShared().system)
 
 /** What a user types behind `npm run temporal --`. */
 async function start(sagaId: string, input?: string): Promise<void> {
   const args = ['workflow', 'start', '--type', 'createUserSaga', '--task-queue', 'saga', '--workflow-id', sagaId]
-  await sagas.temporal(...args, ...(input === undefined ? [] : ['--input', input]))
+  const file = join(readShared().folder, `${sagaId}.json`)
+  // As a file, for no argument may be as long as an input.
+  if (input !== undefined) writeFileSync(file, input)
+  await sagas.temporal(...args, ...(input === undefined ? [] : ['--input-file', file]))
   sagas.started.push(sagaId)
 }
 
@@ -31,6 +35,13 @@ test.each([
   ['a field of the wrong type', JSON.stringify({ ...ada, address: 7 }), '/address must be string'],
   ['an unknown field', JSON.stringify({ ...ada, role: 'admin' }), '/role is not a field'],
   ['text for an object', '"ada"', 'must be object'],
+  ['a NUL', '{"username":"a\\u0000","address":"b","payment":"c"}', '/username must hold visible'],
+  ['half a character', '{"username":"a\\ud800","address":"b","payment":"c"}', '/username must hold visible'],
+  [
+    'a name of 1.9 MiB',
+    JSON.stringify({ ...ada, username: 'x'.repeat(1.9 * 1024 * 1024) }),
+    '/username must have at most',
+  ],
 ])('input with %s closes the run as Failed, InvalidInput, and nothing runs', async (title, input, sentence) => {
   const sagaId = `cli ${title} ${process.pid}`
   await start(sagaId, input)
@@ -57,6 +68,27 @@ test('input that cannot be decoded closes the run as Failed, InvalidInput', asyn
   const args = ['workflow', 'start', '--type', 'createUserSaga', '--task-queue', 'saga', '--workflow-id', sagaId]
   await sagas.temporal(...args, '--input', 'x', '--input-meta', 'encoding=foo')
   expect(await sagas.closing(sagaId)).toMatchObject({ status: 'FAILED', failure: { type: 'InvalidInput' } })
+})
+
+test('a type of workflow that there is not fails its task and nothing else', async () => {
+  const id = `cli no such type ${process.pid}`
+  const describe = async () => JSON.parse(await sagas.temporal('workflow', 'describe', '-w', id, '--output', 'json'))
+  await sagas.temporal('workflow', 'start', '--type', 'noSuchSaga', '--task-queue', 'saga', '--workflow-id', id)
+  await until('its task has failed', async () => (await describe()).pendingWorkflowTask?.attempt > 1)
+  expect((await describe()).workflowExecutionInfo.status).toBe('WORKFLOW_EXECUTION_STATUS_RUNNING')
+  expect((await sagas.request(`/saga/${encodeURIComponent(id)}`)).status).toBe(404)
+  expect((await sagas.run()).status).toBe('COMPLETED')
+  await sagas.temporal('workflow', 'terminate', '-w', id)
+})
+
+test('a signal that nobody knows changes nothing', async () => {
+  const sagaId = await sagas.start({ C: { mode: 'first', n: 1, kind: 'hang' } })
+  await sagas.logged(sagaId, 'B success 1')
+  const signal = (...more: string[]) => sagas.temporal('workflow', 'signal', '-w', sagaId, ...more)
+  await signal('--name', 'decide', '--input', '{"step":"A","action":"skip"}')
+  await signal('--name', '__proto__', '--input', '"x"')
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPLETED' })
+  expect(await sagas.rows(sagaId)).toEqual(everywhere)
 })
 
 test('a reset of a saga under way calls nothing twice, and refuses no step that has succeeded', async () => {

@@ -1,3 +1,4 @@
+import { finished } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { SSEMessage } from '@fastify/sse'
 import type { FastifyRequest } from 'fastify'
@@ -12,6 +13,12 @@ import { EventHeaders, SagaParams } from '../schemas/common.js'
 
 /** Log rows that a stream holds at most: its reader may be slow, or not read at all. */
 const ROWS_AT_ONCE = 100
+
+/** Streams at once, of this process: each reads PostgreSQL at every change of its saga. */
+const MAX_STREAMS = 500
+
+/** As long as a timer can be: a saga that waits for a person may be watched for days. */
+const STREAM_TIMEOUT_MS = 2 ** 31 - 1
 
 /** GET /saga/{id}/events: log rows and changes of a saga as server-sent events, until it has ended. */
 export const eventRoutes =
@@ -42,18 +49,27 @@ export const eventRoutes =
         ...[400, 404, 406],
       ),
     }
-    app.get('/saga/:id/events', { schema, sse: 'only', onRequest }, async (request, reply) => {
-      const { id } = request.params
-      if (!(await store.get(id))) throw problems.unknownSaga(id)
-      if (request.method === 'HEAD') return reply.type('text/event-stream').send()
-      countReader(1)
-      reply.raw.once('close', () => countReader(-1))
-      const gone = new AbortController()
-      reply.sse.onClose(() => gone.abort())
-      const lastEventId = Number(reply.sse.lastEventId)
-      // The stream ends when this has returned: to wait for the reply here would be to wait for ever.
-      return reply.sse.send(sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone.signal))
-    })
+    app.get(
+      '/saga/:id/events',
+      { schema, sse: 'only', onRequest, handlerTimeout: STREAM_TIMEOUT_MS },
+      async (request, reply) => {
+        const { id } = request.params
+        if (!(await store.get(id))) throw problems.unknownSaga(id)
+        if (request.method === 'HEAD') return reply.type('text/event-stream').send()
+        if (readers >= MAX_STREAMS) {
+          const detail = `${MAX_STREAMS} streams are open here; try again later, or read GET /saga/${id}.`
+          throw new HttpProblem(503, detail, { headers: { 'retry-after': '5' } })
+        }
+        countReader(1)
+        // Also of one whose reader has gone meanwhile, which closes no more.
+        finished(reply.raw, () => countReader(-1))
+        const gone = new AbortController()
+        reply.sse.onClose(() => gone.abort())
+        const lastEventId = Number(reply.sse.lastEventId)
+        // The stream ends when this has returned: to wait for the reply here would be to wait for ever.
+        return reply.sse.send(sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone.signal))
+      },
+    )
 
     /** Behind every change: the log rows that are new, then the saga where its answer differs from the last one sent. */
     async function* sagaEvents(sagaId: string, afterId: number, signal: AbortSignal): AsyncGenerator<SSEMessage> {

@@ -1,0 +1,50 @@
+import type { Socket } from 'node:net'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { handleError, toProblem } from './problem.js'
+
+/** What guards.ts tells browsers with every other answer, for those that no hook sees. */
+const headers = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none';frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+}
+
+/** A URL that can't be read, or is too long. */
+export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  handleError(error, request, reply.headers(headers))
+}
+
+/** Requests that are broken before they are requests. */
+export function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const [status, detail]: [number, string] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'The headers are too large.']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'The request did not come in whole in time.']
+        : [400, 'The request is not valid HTTP.']
+  refuse(socket, status, detail)
+}
+
+/** What Node refuses by itself, with an empty answer or none: a tunnel, and an Expect that is not 100-continue. */
+export function refuseWithProblems({ server }: FastifyInstance): void {
+  const allow = 'GET, HEAD, POST, PUT'
+  server.on('connect', (_request, socket) => {
+    refuse(socket as Socket, 405, `CONNECT is not possible here; ${allow} is.`, { allow })
+  })
+  server.on('checkExpectation', ({ socket }) => refuse(socket, 417, 'Leave the header Expect out.'))
+}
+
+function refuse(socket: Socket, status: number, detail: string, more: Record<string, string> = {}): void {
+  const problem = toProblem(status, detail)
+  const body = JSON.stringify(problem)
+  const head = {
+    ...headers,
+    ...more,
+    'content-type': 'application/problem+json',
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  }
+  const lines = Object.entries(head).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.end(`HTTP/1.1 ${status} ${problem.title}\r\n${lines.join('')}\r\n${body}`)
+}
