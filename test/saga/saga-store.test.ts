@@ -20,15 +20,13 @@ afterAll(() => pool.end())
 
 const input = { username: 'Jane', address: 'here', payment: '4242 4242' }
 
+const times = { stepTimeoutMs: 5_000, deadlineMs: 60_000 }
+
 /** An open saga. */
 async function open(steps: StepDeclarations = createUserSaga.steps): Promise<string> {
   const sagaId = randomUUID()
   await store.writeIntent({ sagaId, saga: createUser, steps, input, maxOpen: 500 })
-  await store.open(
-    sagaId,
-    { type: 'createUserSaga', steps, input, firstRunId: 'run' },
-    { stepTimeoutMs: 5_000, deadlineMs: 60_000 },
-  )
+  await store.open(sagaId, { type: 'createUserSaga', steps, input, firstRunId: 'run' }, times)
   return sagaId
 }
 
@@ -83,6 +81,26 @@ test('a pivot that is settled behind its own answer has one row of its success',
     sagaId,
   ])
   expect(rows).toEqual([{ status: 'success', attempt: 1 }])
+})
+
+test('a nested saga that has handed over is not rolled back but by its parent', async () => {
+  const parentId = await open({ stay: { service: 'createUserSaga', kind: 'compensatable', isSaga: true } })
+  const { steps } = createUserSaga
+  const sagaId = `${parentId}.stay`
+  await store.open(
+    sagaId,
+    { type: 'createUserSaga', steps, input, firstRunId: 'run', nestedIn: { sagaId: parentId, step: 'stay' } },
+    times,
+  )
+  expect(await store.complete(sagaId, null)).toMatchObject({ go: 'ended', ending: { fate: 'completed' } })
+  // Another run of it, which took it up while the first was at its last call.
+  const cause = { failedStep: null, error: { type: 'Terminated', message: 'by mistake' } }
+  expect(await store.claimRollback(sagaId, { cause, reached: [] })).toMatchObject({
+    go: 'ended',
+    ending: { fate: 'completed' },
+  })
+  expect(await store.claimNested(parentId, { nestedId: sagaId })).toMatchObject({ go: 'run' })
+  expect(await store.claimRollback(sagaId, { cause, reached: [] })).toMatchObject({ go: 'rollback' })
 })
 
 test('of a cancel and a completion at once one wins, and the other one sees it', async () => {

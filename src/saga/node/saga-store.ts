@@ -481,6 +481,8 @@ export class SagaStore {
   claimRollback(sagaId: string, { cause, reached }: RollbackOrder): Promise<RollbackClaim> {
     return this.#change(sagaId, async (record, save) => {
       if (isEnded(record)) return ended(record)
+      // By an earlier run of it, whose last call outlived it: whether that stays is its parent's to say.
+      if (record.handedOverAt) return handedOver(record)
       const claims = record.claims + 1
       const claimed = (now: SagaRecord): RollbackClaim => {
         const due = dueCompensations(now.steps, now.compensations).map((one) => this.#opened(one))
