@@ -81,14 +81,9 @@ const mutants = [
     matrix: ['test/matrix/create-user.test.ts', '^A: error before commit; undo works; cancel at the completion'],
     changes: [
       [
-        'src/saga/node/saga-store.ts',
-        "      if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }\n",
-        '',
-      ],
-      [
-        'src/saga/node/saga-store.ts',
-        "      if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }\n",
-        '',
+        'src/saga/node/saga-row.ts',
+        'WHERE saga_id = $1 AND xmin = $2 RETURNING',
+        'WHERE saga_id = $1 AND $2::text <> $1 RETURNING',
       ],
     ],
   },

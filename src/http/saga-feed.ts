@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Logger } from 'pino'
 import type { SagaRecord } from '../saga/node/saga-record.js'
-import { CHANGES, readChange, type Standing } from '../saga/node/saga-store.js'
+import { CHANGES, readChange, type Standing } from '../saga/node/saga-row.js'
 
 /** Told nothing where something may have been missed. */
 type Wake = (standing?: Standing) => void

@@ -5,25 +5,21 @@ import {
   afterAttempt,
   afterClaim,
   afterCompletion,
-  afterDecision,
-  afterOpening,
   afterParking,
   afterRecovery,
-  afterTaking,
   afterRollback,
   afterVerification,
   dueCompensations,
   endedAttempts,
   isDoubtful,
-  refusalOf,
-  repeatedDecision,
   type After,
   type AttemptEnd,
   type Findings,
   type LogEntry,
 } from '../../src/saga/node/projection.js'
+import { afterDecision, afterOpening, afterTaking, refusalOf, repeatedDecision } from '../../src/saga/node/deciding.js'
 import { declaredSteps, isEnded, isPastPivot, toView, type SagaRecord } from '../../src/saga/node/saga-record.js'
-import { masked, redacted } from '../../src/saga/node/saga-store.js'
+import { masked, redacted } from '../../src/saga/node/secrets.js'
 import { isDue, planOf } from '../../src/saga/plan.js'
 import type { Decision, Json, ParkOrder, StepKind } from '../../src/saga/types.js'
 import { CompensationStack, pivotOf } from '../../src/saga/workflow/compensation-stack.js'

@@ -13,7 +13,8 @@ import { UnreadablePayload } from './payload-keys.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
 import type { AttemptEnd, Finding, Findings } from './projection.js'
 import { declaredSteps, toView } from './saga-record.js'
-import { masked, redacted, type AttemptStart, type SagaStore, type Times } from './saga-store.js'
+import type { AttemptStart, SagaStore, Times } from './saga-store.js'
+import { masked, redacted } from './secrets.js'
 
 export interface SagaActivityOptions extends Times {
   store: SagaStore

@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { refusedStatement } from './db.js'
-import { redacted } from './saga-store.js'
+import { redacted } from './secrets.js'
 
 /** An error as the process log shows it. */
 export interface LoggedError {

@@ -5,7 +5,7 @@ import type { Pool } from './db.js'
 import { readHistory, type Called, type SagaHistory, type Told } from './saga-history.js'
 import type { OnLogged } from './saga-metrics.js'
 import { recordColumns, type SagaRecord } from './saga-record.js'
-import { announcement } from './saga-store.js'
+import { announcement } from './saga-row.js'
 
 /** Temporal gives up a workflow task without an answer after so long. */
 const TASK_TIMEOUT_MS = 10_000

@@ -1,26 +1,20 @@
 import { isDue } from '../plan.js'
-import { canonical } from './canonical.js'
 import type {
   AttemptOrder,
   Changed,
   CompensateOrder,
   CompensateVerdict,
   DecidedStep,
-  Decision,
   DueCompensation,
   InvokeOrder,
   Json,
   Outcome,
   ParkOrder,
-  RecordedDecision,
   RollbackCause,
   RollbackOrder,
   SagaError,
-  ToldDecision,
 } from '../types.js'
-import { PayloadKeys } from './payload-keys.js'
 import {
-  isEnded,
   toCompensationView,
   toStepView,
   type CompensationRecord,
@@ -57,7 +51,7 @@ export interface After {
   entries: LogEntry[]
 }
 
-type Changes = Partial<
+export type Changes = Partial<
   Pick<
     SagaRecord,
     | 'fate'
@@ -73,8 +67,6 @@ type Changes = Partial<
     | 'decidedAt'
   >
 >
-
-const noKeys = new PayloadKeys([])
 
 const LATE = '(came after the step was settled; changes nothing)'
 
@@ -377,142 +369,6 @@ function stuckMessage(
   return messages[at]
 }
 
-/** Why a decision can't be taken; undefined where it can. */
-export function refusalOf(record: SagaRecord, { step, action, input }: Decision): string | undefined {
-  const { sagaId, status } = record
-  if (isEnded(record)) return `Saga ${sagaId} has ended as ${status}; there is nothing to decide.`
-  const stuck = stuckOn(record, step)
-  if (!stuck) {
-    const waiting = stuckSteps(record)
-    const where = waiting.length > 0 ? ` It waits on ${waiting.join(', ')}.` : ` It is ${status}.`
-    return `Saga ${sagaId} does not wait for a decision on ${step}.${where}`
-  }
-  const nested = record.steps.find((one) => one.step === step)?.sagaId
-  if (nested !== undefined && input !== undefined) {
-    return `Step ${step} of saga ${sagaId} is saga ${nested}, whose own steps have the inputs; correct it there, or retry as it is.`
-  }
-  if (record.fate === 'open' && action === 'skip') {
-    return `Step ${step} of saga ${sagaId} is not to be undone any more, so it can't be skipped; retry it, or resolve it by hand.`
-  }
-  if ('stuckAt' in stuck && stuck.stuckAt === 'settle' && action !== 'retry') {
-    return `Whether the pivot ${step} of saga ${sagaId} took effect decides which way the saga goes, and only its participant can say so; bring it back, then retry.`
-  }
-  return undefined
-}
-
-/** What a decision for many was made for: a step as it was stuck then. */
-export interface Matched {
-  /** How many decisions it had had. */
-  decisions: number
-  errorType?: string
-}
-
-/** Why a step that is stuck is not the one any more that was `matched`; undefined where it is. */
-export function changeOf(record: SagaRecord, { step }: Decision, matched: Matched): string | undefined {
-  const stuck = stuckOn(record, step)
-  const { decision, error } = stuck ?? {}
-  const where = `Step ${step} of saga ${record.sagaId}`
-  if (decision && decision.number > matched.decisions) {
-    return `${where} has been decided by ${decision.actor} meanwhile (${decision.action}), and is stuck again; look at it anew.`
-  }
-  if (matched.errorType !== undefined && error?.type !== matched.errorType) {
-    return `${where} is stuck for another reason by now (${error ? sentence(error) : 'none is known'}); look at it anew.`
-  }
-  return undefined
-}
-
-/** The same decision once more, as after an answer that was lost: it has been taken. */
-export function repeatedDecision(
-  record: SagaRecord,
-  { number: told, ...decision }: ToldDecision,
-  keys = noKeys,
-): RecordedDecision | undefined {
-  const records = [...record.compensations, ...record.steps]
-  const last = records.find((one) => one.step === decision.step && one.decision)?.decision
-  if (!last) return undefined
-  const { isTaken, digest, number, ...known } = last
-  // Told of one that is recorded a run never takes it for a new one, also where the step is stuck again.
-  if (told !== undefined) return told === number ? { ...known, number } : undefined
-  if (stuckOn(record, decision.step)) return undefined
-  return digest !== undefined && keys.isHashOf(digest, canonical({ ...decision })) ? { ...known, number } : undefined
-}
-
-/** A decision on what is stuck, which `refusalOf` has let pass. `reason`: its reason, with no secret in it; `keys`: what its input is kept with. */
-export function afterDecision(
-  record: SagaRecord,
-  sent: Decision,
-  { reason, keys = noKeys }: { reason: string; keys?: PayloadKeys },
-): After & { recorded: RecordedDecision } {
-  const decision = { ...sent, reason }
-  const { step: name, action, actor } = decision
-  const stuck = stuckOn(record, name)
-  if (!stuck) throw new Error(`Saga ${record.sagaId} is not stuck on ${name}`)
-  const recorded: RecordedDecision = { ...decision, number: (stuck.decision?.number ?? 0) + 1 }
-  const kept = {
-    ...recorded,
-    ...(sent.input !== undefined && { input: keys.seal(sent.input) }),
-    isTaken: false,
-    digest: keys.hash(canonical({ ...sent })),
-  }
-  const made = { spent: stuck.attempts, decision: kept }
-  const words = `${action} by ${actor}: ${reason}${decision.input === undefined ? '' : ' (with corrected input)'}`
-  const service = record.fate === 'open' ? name : `COMPENSATE_${name}`
-  const entries: LogEntry[] = [{ service, status: 'decision', message: words }]
-  const changes: Changes = {}
-  if (record.fate === 'open') {
-    const { stuckAt, ...step } = stuck as StepRecord
-    const isCode = stuckAt === 'code'
-    const isDone = action === 'resolve' || (isCode && step.outcome === 'applied')
-    const status = isDone ? 'succeeded' : 'running'
-    // What a person has said of the code is not said of the step.
-    const said = { ...made, status, ...(isCode && { stuckAt }) } as const
-    const after: StepRecord =
-      action === 'resolve'
-        ? { ...withoutError(step), ...said, outcome: 'applied', ...(!isCode && { isByHand: true }) }
-        : { ...step, ...said }
-    changes.steps = replaced(record.steps, stuck as StepRecord, after)
-    // The attempts to settle a pivot are counted with its compensation.
-    if (stuckAt === 'settle') {
-      changes.compensations = record.compensations.map((one) =>
-        one.step === name ? { ...one, spent: one.attempts } : one,
-      )
-    }
-  } else {
-    const status = ({ retry: 'pending', resolve: 'resolved', skip: 'skipped' } as const)[action]
-    const after = { ...(stuck as CompensationRecord), ...made, status, actor, reason }
-    changes.compensations = replaced(record.compensations, stuck as CompensationRecord, after)
-    if (action === 'skip') {
-      entries.push({ service, status: 'skipped', message: `left as it is by ${actor}: ${reason}` })
-    }
-  }
-  const stillStuck = stuckSteps(record).length > 1
-  const moving = record.fate === 'open' ? 'RUNNING' : 'COMPENSATING'
-  return {
-    changes: { ...changes, status: stillStuck ? 'NEEDS_ATTENTION' : moving, decidedAt: new Date() },
-    entries,
-    recorded,
-  }
-}
-
-/** A run has heard of a decision, and acts on it. `decidedAt` is there as long as there is one that no run has. */
-export function afterTaking(record: SagaRecord, { step, number }: { step: string; number: number }): Changes {
-  const take = <T extends StepRecord | CompensationRecord>(one: T): T =>
-    one.step === step && one.decision && one.decision.number <= number ? taken(one) : one
-  const steps = record.steps.map(take)
-  const compensations = record.compensations.map(take)
-  const isOpen = [...steps, ...compensations].some(({ decision }) => decision && !decision.isTaken)
-  return { steps, compensations, ...(!isOpen && { decidedAt: null }) }
-}
-
-/** A run that opens takes every decision from the row. */
-export function afterOpening({ decidedAt, steps, compensations }: SagaRecord): Changes {
-  return decidedAt ? { decidedAt: null, steps: steps.map(taken), compensations: compensations.map(taken) } : {}
-}
-
-function taken<T extends StepRecord | CompensationRecord>(one: T): T {
-  return one.decision ? { ...one, decision: { ...one.decision, isTaken: true } } : one
-}
-
 /** A saga whose run is gone, as its next one takes it up: what was stuck is tried again, with a budget of its own. */
 export function afterRecovery({ fate, steps, compensations }: SagaRecord): Changes {
   const anew = <T extends StepRecord | CompensationRecord>(one: T): T => ({ ...taken(one), spent: one.attempts })
@@ -526,6 +382,11 @@ export function afterRecovery({ fate, steps, compensations }: SagaRecord): Chang
     compensations: compensations.map((one) => anew(one.status === 'stuck' ? { ...one, status: 'pending' } : one)),
     decidedAt: null,
   }
+}
+
+/** A run has acted on its decision. */
+export function taken<T extends StepRecord | CompensationRecord>(one: T): T {
+  return one.decision ? { ...one, decision: { ...one.decision, isTaken: true } } : one
 }
 
 /** Whether it is to be proved that nothing is left: something was unknown, failed, or done by a run that is gone. */
@@ -581,19 +442,6 @@ export function afterVerification(record: SagaRecord, findings: Findings): After
   return { changes: { compensations, ...(isStuck && { status: 'NEEDS_ATTENTION' }) }, entries }
 }
 
-/** The steps that wait for a person. */
-function stuckSteps({ fate, steps, compensations }: SagaRecord): string[] {
-  return (fate === 'open' ? steps : compensations).filter(({ status }) => status === 'stuck').map(({ step }) => step)
-}
-
-function stuckOn(
-  { fate, steps, compensations }: SagaRecord,
-  name: string,
-): StepRecord | CompensationRecord | undefined {
-  const records: (StepRecord | CompensationRecord)[] = fate === 'open' ? steps : compensations
-  return records.find(({ step, status }) => step === name && status === 'stuck')
-}
-
 /** An attempt of the time before a decision, or of a step that waits for one, changes nothing any more. */
 function isOvertaken({ status, decision }: StepRecord | CompensationRecord, { decisions }: AttemptOrder): boolean {
   return status === 'stuck' || (decision?.number ?? 0) > decisions
@@ -609,15 +457,15 @@ function doubted(step: StepRecord): StepRecord {
   return { ...step, status: 'failed', outcome: 'unknown' }
 }
 
-function withoutError<T extends { error?: SagaError }>(record: T): T {
+export function withoutError<T extends { error?: SagaError }>(record: T): T {
   const { error, ...rest } = record
   return rest as T
 }
 
-function replaced<T>(list: T[], before: T, after: T): T[] {
+export function replaced<T>(list: T[], before: T, after: T): T[] {
   return list.map((one) => (one === before ? after : one))
 }
 
-function sentence({ type, message }: SagaError): string {
+export function sentence({ type, message }: SagaError): string {
   return `${type}: ${message}`
 }

@@ -5,7 +5,8 @@ import { unknownDecisions } from '../errors.js'
 import type { Decision, DecisionsActivities, DecisionsCall, DecisionsState, RecordedDecision } from '../types.js'
 import { isPassing, withTransaction, type Client, type Pool } from './db.js'
 import type { SagaStarter } from './saga-starter.js'
-import { redacted, type MatchedAnswer, type SagaStore } from './saga-store.js'
+import type { MatchedAnswer, SagaStore } from './saga-store.js'
+import { redacted } from './secrets.js'
 
 /** One decision for all sagas that wait on a step, as it is asked for. */
 export interface DecisionsOrder extends DecisionsCall, Pick<Decision, 'action' | 'reason' | 'actor'> {

@@ -31,29 +31,30 @@ import type {
 } from '../types.js'
 import { nestedId } from '../plan.js'
 import { canonical } from './canonical.js'
+import {
+  afterDecision,
+  afterOpening,
+  afterTaking,
+  changeOf,
+  refusalOf,
+  repeatedDecision,
+  type Matched,
+} from './deciding.js'
 import { PayloadKeys } from './payload-keys.js'
 import {
   afterAttempt,
   afterClaim,
   afterCompletion,
-  afterDecision,
-  afterOpening,
   afterParking,
   afterRecovery,
   afterRollback,
-  afterTaking,
   afterVerification,
-  changeOf,
   decidedSteps,
   dueCompensations,
   endedAttempts,
   isDoubtful,
-  refusalOf,
-  repeatedDecision,
   type AttemptEnd,
   type Findings,
-  type LogEntry,
-  type Matched,
 } from './projection.js'
 import {
   cancelCause,
@@ -70,22 +71,12 @@ import {
   type StepRecord,
 } from './saga-record.js'
 import type { OnLogged } from './saga-metrics.js'
+import { announcement, LockFirst, readColumns, saveOn, toJsonb, write, type ReadRecord, type Save } from './saga-row.js'
 import type { SagaType } from './saga-type.js'
+import { redacted } from './secrets.js'
 
 /** A saga that has a run and no person to wait for, and has not moved for so long, is counted. */
 export const PROGRESS_MS = 600_000
-
-/** The channel on which every change of a saga is announced; `readChange` reads what comes. */
-export const CHANGES = 'saga_changed'
-
-/** How a saga stands, as its change is announced. */
-export type Standing = Pick<SagaRecord, 'fate' | 'status'>
-
-/** Reads a notification's payload: how the saga stands now, and its id, which may have spaces. */
-export function readChange(payload: string): { sagaId: string; standing: Standing } {
-  const [fate, status, ...id] = payload.split(' ')
-  return { sagaId: id.join(' '), standing: { fate, status } as Standing }
-}
 
 export interface Intent {
   sagaId: string
@@ -133,9 +124,6 @@ export interface AttemptStart {
   /** The saga as it was read. */
   seen: ReadRecord
 }
-
-/** A record as it was read, with the version of its row: a change by whomever makes it another one. */
-type ReadRecord = SagaRecord & { version: string }
 
 export interface SagaStoreOptions {
   /** Told of every log row that is written. */
@@ -775,93 +763,6 @@ export class SagaStore {
 
 type Work<T, Tx> = (record: SagaRecord, save: Save, tx: Tx) => Promise<T>
 
-/** Thrown where a change can't be made without a lock on the saga's row. */
-class LockFirst extends Error {}
-
-/** Any change of a row gives it another xmin: that of the transaction that made it. */
-const readColumns = `saga.xmin::text AS version, ${recordColumns}`
-
-/** Of a row of `saga`: tells whoever follows it. */
-export const announcement = `pg_notify('${CHANGES}', fate || ' ' || status || ' ' || saga_id)`
-
-/** The columns that change in the course of a saga. */
-const columnNames = {
-  fate: 'fate',
-  status: 'status',
-  input: 'input',
-  firstRunId: 'first_run_id',
-  openings: 'openings',
-  claims: 'claims',
-  cancel: 'cancel',
-  stopping: 'stopping',
-  steps: 'steps',
-  compensations: 'compensations',
-  result: 'result',
-  failedStep: 'failed_step',
-  error: 'error',
-  endedAt: 'ended_at',
-  decidedAt: 'decided_at',
-  handedOverAt: 'handed_over_at',
-} as const satisfies Partial<Record<keyof SagaRecord, string>>
-
-type Changes = Partial<Pick<SagaRecord, keyof typeof columnNames>>
-
-/** Returns the record as it stands then. */
-type Save = (changes: Changes, entries: LogEntry[]) => Promise<SagaRecord>
-
-const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input'])
-
-function saveOn(db: Queryable, record: ReadRecord, onLogged: OnLogged): Save {
-  return async (changes, entries) => {
-    if (!(await write(db, record, changes, entries, onLogged))) throw new LockFirst()
-    return { ...record, ...changes }
-  }
-}
-
-/**
- * Writes changes of a saga and the log rows behind them, in one statement: the row first and only then, from what that
- * returns, the log's ids. False, with nothing written, where the row is another one than was read.
- */
-async function write(
-  db: Queryable,
-  record: ReadRecord,
-  changes: Changes,
-  entries: LogEntry[],
-  onLogged: OnLogged,
-): Promise<boolean> {
-  const names = Object.keys(changes) as (keyof Changes)[]
-  const values = names.map((name) => {
-    const value = changes[name]
-    return jsonColumns.has(name) && value !== null ? toJsonb(value) : value
-  })
-  const columns = names.map((name, i) => `${columnNames[name]} = $${i + 4}`)
-  const { rowCount } = await db.query(
-    prepared(
-      `WITH changed AS (
-         UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')}
-         WHERE saga_id = $1 AND xmin = $2 RETURNING saga_id, fate, status
-       ), logged AS (
-         INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
-         SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
-         FROM changed, jsonb_to_recordset($3)
-           AS e (service text, status text, message text, attempt integer, "entryId" uuid)
-       )
-       SELECT ${announcement} FROM changed`,
-      [record.sagaId, record.version, toJsonb(entries), ...values],
-    ),
-  )
-  if (rowCount !== 1) return false
-  onLogged({ ...record, ...changes }, entries)
-  return true
-}
-
-/** As PostgreSQL takes it: it refuses NUL and lone surrogates, and a saga whose error has one would never end. */
-function toJsonb(value: unknown): string {
-  return JSON.stringify(value, (_key, one: unknown) =>
-    typeof one === 'string' ? one.replaceAll('\0', '\ufffd').replace(/\p{Cs}/gu, '\ufffd') : one,
-  )
-}
-
 /** A run, or an attempt to end the saga, that finds it ended. */
 function ended(record: SagaRecord): { go: 'ended'; ending: Ending; view: SagaView } {
   return { go: 'ended', ending: endingOf(record), view: toView(record) }
@@ -910,24 +811,6 @@ function pendingSteps(sagaId: string, steps: StepDeclarations): StepRecord[] {
     status: 'pending',
     attempts: 0,
   }))
-}
-
-/** Takes secrets out of a text. Those of three characters and less are no secret, and stand in half the words there are. */
-export function redacted(text: string, secrets: string[]): string {
-  return secrets
-    .filter((secret) => secret.length > 3)
-    .toSorted((a, b) => b.length - a.length) // the longest first: one may stand in another
-    .reduce((rest, secret) => rest.replaceAll(secret, '****'), text)
-}
-
-/** The same with the secrets taken out of every text in it, keys too; one that is a secret as a whole is taken out however short. */
-export function masked(value: Json, secrets: string[]): Json {
-  if (typeof value === 'string') {
-    return secrets.includes(value) ? '****' : redacted(value, secrets)
-  }
-  if (Array.isArray(value)) return value.map((one) => masked(one, secrets))
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, one]) => [redacted(key, secrets), masked(one, secrets)]))
 }
 
 /** Workflow ids that can be saga ids: anything PostgreSQL and people can handle, up to the contract's 255 characters. */

@@ -1,7 +1,7 @@
 import { Client } from 'pg'
 import { followLog, type LogRow } from '../node/saga-log.js'
 import { isEnded, recordColumns, type SagaRecord } from '../node/saga-record.js'
-import { CHANGES, readChange } from '../node/saga-store.js'
+import { CHANGES, readChange } from '../node/saga-row.js'
 import { whileAway, type Pool } from '../node/db.js'
 
 /** A saga as it stands: its row and its log, oldest first. */

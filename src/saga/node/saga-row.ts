@@ -1,0 +1,108 @@
+import { prepared, type Queryable } from './db.js'
+import type { LogEntry } from './projection.js'
+import type { OnLogged } from './saga-metrics.js'
+import { recordColumns, type SagaRecord } from './saga-record.js'
+
+// How the row of a saga is read and written, with the log rows that tell of each change.
+
+/** A record as it was read, with the version of its row: a change by whomever makes it another one. */
+export type ReadRecord = SagaRecord & { version: string }
+
+/** Any change of a row gives it another xmin: that of the transaction that made it. */
+export const readColumns = `saga.xmin::text AS version, ${recordColumns}`
+
+/** Thrown where a change can't be made without a lock on the saga's row. */
+export class LockFirst extends Error {}
+
+/** The columns that change in the course of a saga. */
+const columnNames = {
+  fate: 'fate',
+  status: 'status',
+  input: 'input',
+  firstRunId: 'first_run_id',
+  openings: 'openings',
+  claims: 'claims',
+  cancel: 'cancel',
+  stopping: 'stopping',
+  steps: 'steps',
+  compensations: 'compensations',
+  result: 'result',
+  failedStep: 'failed_step',
+  error: 'error',
+  endedAt: 'ended_at',
+  decidedAt: 'decided_at',
+  handedOverAt: 'handed_over_at',
+} as const satisfies Partial<Record<keyof SagaRecord, string>>
+
+type Changes = Partial<Pick<SagaRecord, keyof typeof columnNames>>
+
+/** Returns the record as it stands then. */
+export type Save = (changes: Changes, entries: LogEntry[]) => Promise<SagaRecord>
+
+const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input'])
+
+export function saveOn(db: Queryable, record: ReadRecord, onLogged: OnLogged): Save {
+  return async (changes, entries) => {
+    if (!(await write(db, record, changes, entries, onLogged))) throw new LockFirst()
+    return { ...record, ...changes }
+  }
+}
+
+/**
+ * Writes changes of a saga and the log rows behind them, in one statement: the row first and only then, from what that
+ * returns, the log's ids. False, with nothing written, where the row is another one than was read.
+ */
+export async function write(
+  db: Queryable,
+  record: ReadRecord,
+  changes: Changes,
+  entries: LogEntry[],
+  onLogged: OnLogged,
+): Promise<boolean> {
+  const names = Object.keys(changes) as (keyof Changes)[]
+  const values = names.map((name) => {
+    const value = changes[name]
+    return jsonColumns.has(name) && value !== null ? toJsonb(value) : value
+  })
+  const columns = names.map((name, i) => `${columnNames[name]} = $${i + 4}`)
+  const { rowCount } = await db.query(
+    prepared(
+      `WITH changed AS (
+         UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')}
+         WHERE saga_id = $1 AND xmin = $2 RETURNING saga_id, fate, status
+       ), logged AS (
+         INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
+         SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
+         FROM changed, jsonb_to_recordset($3)
+           AS e (service text, status text, message text, attempt integer, "entryId" uuid)
+       )
+       SELECT ${announcement} FROM changed`,
+      [record.sagaId, record.version, toJsonb(entries), ...values],
+    ),
+  )
+  if (rowCount !== 1) return false
+  onLogged({ ...record, ...changes }, entries)
+  return true
+}
+
+/** As PostgreSQL takes it: it refuses NUL and lone surrogates, and a saga whose error has one would never end. */
+export function toJsonb(value: unknown): string {
+  return JSON.stringify(value, (_key, one: unknown) =>
+    typeof one === 'string' ? one.replaceAll('\0', '\ufffd').replace(/\p{Cs}/gu, '\ufffd') : one,
+  )
+}
+
+/** The channel on which every change of a saga is announced; `readChange` reads what comes. */
+export const CHANGES = 'saga_changed'
+
+/** Of a row of `saga`: tells whoever follows it. */
+export const announcement = `pg_notify('${CHANGES}', fate || ' ' || status || ' ' || saga_id)`
+
+/** How a saga stands, as its change is announced. */
+export type Standing = Pick<SagaRecord, 'fate' | 'status'>
+
+/** Reads a notification's payload: how the saga stands now, and its id, which may have spaces. */
+export function readChange(payload: string): { sagaId: string; standing: Standing } {
+  const [fate, status, ...id] = payload.split(' ')
+  return { sagaId: id.join(' '), standing: { fate, status } as Standing }
+}
