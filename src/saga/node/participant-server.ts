@@ -162,9 +162,12 @@ function makeBareApp(logger: FastifyBaseLogger): FastifyInstance {
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: MAX_BODY_BYTES,
-    // A call must have come in whole within 30 s; its answer may take as long as its caller waits.
-    requestTimeout: 30_000,
+    // A call must have come in whole within 30 s, the 5 s between two looks included; its answer may take as long as its
+    // caller waits.
+    requestTimeout: 25_000,
     keepAliveTimeout: 30_000,
+    // Left at 60 s, more than requestTimeout, Node would take it for the time of the whole request.
+    http: { headersTimeout: 25_000, connectionsCheckingInterval: 5_000 },
     // Nothing is bent to fit: no coercion, no removal of unknown fields.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, strictTypes: false } },
     frameworkErrors: (error, request, reply) => void answer(error, request, reply),
