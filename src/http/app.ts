@@ -84,7 +84,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   refuseWithProblems(app)
   logRequests(app)
   context.tracing?.traceRequests(app, ({ sagaId }) => ({ 'saga.id': sagaId }))
-  await protectPages(app)
+  protectPages(app)
   guardHosts(app, context.config)
   const logins = new Logins(context.config.apiTokens)
   guardAccess(app, logins)
@@ -151,8 +151,6 @@ function refuseWrongMethods(app: FastifyInstance): void {
     return new HttpProblem(405, `${request.method} is not possible here; ${allow} is.`, { headers: { allow } })
   }
   // Before the body is read, which may be wrong in a way that would be told instead.
-  app.addHook('onRequest', async (request) => {
-    if (request.is404) throw explain(request)
-  })
+  app.addHook('onRequest', (request, _reply, done) => done(request.is404 ? explain(request) : undefined))
   app.setNotFoundHandler((request, reply) => send(reply, explain(request)))
 }
