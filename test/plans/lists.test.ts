@@ -93,7 +93,7 @@ async function explain(read: (db: Queryable) => Promise<unknown>): Promise<Readi
   const query = async (text: string, values: unknown[]) => {
     const answer = await database.query(`EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${text}`, values)
     visit(answer.rows[0]['QUERY PLAN'][0].Plan)
-    return { rows: [] }
+    return database.query(text, values)
   }
   await read({ query } as unknown as Queryable)
   expect(scans.join()).toMatch(/Index/)
@@ -120,13 +120,12 @@ test.each(titled(product([{}, ...statuses], positions)))('sagas by $title: a pag
   expect(rows).toBeLessThanOrEqual(51 * (of.statuses?.length ?? 1))
 })
 
-// Walked from the newest where many fit, read by the prefix where few do. The worst is in between, about one in 256 (AB):
-// PostgreSQL then thinks that to walk the table is as cheap as to jump about in it.
+// Looked up by the prefix where few fit (all but `a`, one in 16), walked from the newest where many do.
 test.each(titled(product(product([{}, ...statuses], prefixes), positions)))(
-  'sagas by $title: a fifth of all of them at most',
+  'sagas by $title: those that the prefix fits, or little more',
   async ({ of }) => {
     const { rows } = await explain((db) => listSagas(db, of))
-    expect(rows).toBeLessThanOrEqual(SAGAS / 5)
+    expect(rows).toBeLessThanOrEqual(of.q === 'a' ? SAGAS / 5 : 4_000)
   },
 )
 
