@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { securityHeaders } from './guards.js'
@@ -8,9 +9,15 @@ export function frameworkErrors(error: FastifyError, request: FastifyRequest, re
   handleError(error, request, reply.headers(securityHeaders))
 }
 
-/** Requests that are broken before they are requests. */
+/** The latest request of each connection. */
+const latest = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>()
+
+/** Requests that are broken before they are requests, or before their bodies are whole. */
 export function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const { request, response } = latest.get(socket) ?? {}
+  // Refused before its body was read: a second answer would be taken for that of the next request.
+  if (response?.headersSent && !request?.complete) return socket.destroySoon()
   const [status, detail]: [number, string] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? [431, 'The headers are too large.']
@@ -20,8 +27,9 @@ export function clientErrorHandler(error: Error & { code?: string }, socket: Soc
   refuse(socket, status, detail)
 }
 
-/** What Node refuses by itself, with an empty answer or none: a tunnel, and an Expect that is not 100-continue. */
+/** Also what Node refuses by itself, with an empty answer or none: a tunnel, and an Expect that is not 100-continue. */
 export function refuseWithProblems({ server }: FastifyInstance): void {
+  server.on('request', (request, response) => latest.set(request.socket, { request, response }))
   const allow = 'GET, HEAD, POST, PUT'
   server.on('connect', (_request, socket) => {
     refuse(socket as Socket, 405, `CONNECT is not possible here; ${allow} is.`, { allow })

@@ -478,7 +478,8 @@ test.each([
   },
   {
     what: 'an encoding of its transfer that is none',
-    bytes: 'POST /saga HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n',
+    bytes:
+      'POST /saga HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n',
     status: 400,
   },
   {
@@ -500,6 +501,12 @@ test.each([
   { what: 'a URL of 20 KiB', bytes: `GET /${'x'.repeat(20 * 1024)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, status: 431 },
 ])('a request with $what is answered with $status', async ({ bytes, status }) => {
   expect(problemOf(await rawBytes(api, bytes)).status).toBe(status)
+})
+
+test('a request that is refused before its body is read has that one answer, though its body is broken', async () => {
+  const bytes = 'POST /saga HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n'
+  const { status, body } = await rawBytes(api, bytes)
+  expect({ status, detail: JSON.parse(body).detail }).toEqual({ status: 415, detail: expect.any(String) })
 })
 
 test('nothing of all this has written a row', async () => {
