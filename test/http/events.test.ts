@@ -113,6 +113,9 @@ describe('readers who do not read', () => {
       return response.ok && response
     })
     await Promise.all([...watching, next].map(async ({ body }) => body?.cancel()))
+    await until('the server has seen that they left', async () =>
+      /^saga_event_readers(\{.*\})? 0$/m.test(await (await on.request('/metrics')).text()),
+    )
   })
 
   test('cost the server nothing, and find every row when they go on', async () => {
