@@ -406,6 +406,49 @@ export interface SagaActivities {
   closeRolledBack(order: { verified: boolean }): Promise<Closing>
 }
 
+/** How a group takes up one of its sagas, by its row. */
+export interface MemberOrder {
+  type: string
+  steps: StepDeclarations
+  /** Of the group's run. */
+  firstRunId: string
+  /** The group's workflow id. */
+  carriedBy: string
+}
+
+/** What the engine does for a saga of a group. What only its own run would show, such as its view, is left out of the answers. */
+export type GroupedCalls = Pick<
+  SagaActivities,
+  | 'invoke'
+  | 'compensate'
+  | 'settle'
+  | 'claimNested'
+  | 'completeSaga'
+  | 'claimRollback'
+  | 'parkSaga'
+  | 'verifyCompensations'
+  | 'closeRolledBack'
+> & {
+  /** `elsewhere`: another run has it. */
+  openMember(order: MemberOrder): Promise<Opening | { go: 'elsewhere' }>
+}
+
+/** One call for each of many sagas. */
+export interface CallBatch {
+  name: keyof GroupedCalls
+  calls: { sagaId: string; order: unknown }[]
+}
+
+export type Answer = { ok: unknown } | { failure: { type: string; message: string; nonRetryable: boolean } }
+
+/** The workflow's side of sagas that share a run; src/saga/node/group.ts implements it. */
+export interface GroupActivities {
+  /** Makes the calls side by side; the answers in their order. One that fails does not hold the others. */
+  callMany(batch: CallBatch): Promise<Answer[]>
+  /** Gives sagas runs of their own, which go on from their rows. */
+  releaseSagas(order: { sagaIds: string[] }): Promise<void>
+}
+
 /** The workflow's side of a call that decides for many sagas; src/saga/node/saga-decisions.ts implements it. */
 export interface DecisionsActivities {
   /** Decides for some of the sagas that are left, at the call's rate; how the call stands then. */

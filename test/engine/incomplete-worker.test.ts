@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, expect, test } from '@jest/globals'
 import { MockActivityEnvironment } from '@temporalio/testing'
 import { pino } from 'pino'
-import { makeSagaActivities } from '../../src/saga/node/activities.js'
+import { makeSagaActivities, makeSagaCalls } from '../../src/saga/node/activities.js'
 import { makePool } from '../../src/saga/node/db.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
@@ -17,14 +17,16 @@ type Effect = ReturnType<typeof effectService>
 const pool = makePool(await makeDatabase('incomplete-worker'), { max: 2, name: 'incomplete-worker' })
 afterAll(() => pool.end())
 const store = new SagaStore(pool, [takenAsItComes('tripSaga')])
-const activities = makeSagaActivities({
-  store,
-  participant: makeParticipants([effectService('flight')], pool, { failureInjection: false }),
-  hasSagaStatus: () => Promise.resolve(false),
-  stepTimeoutMs: 1_000,
-  deadlineMs: 1_000,
-  logger: pino({ level: 'silent' }),
-})
+const activities = makeSagaActivities(
+  makeSagaCalls({
+    store,
+    participant: makeParticipants([effectService('flight')], pool, { failureInjection: false }),
+    hasSagaStatus: () => Promise.resolve(false),
+    stepTimeoutMs: 1_000,
+    deadlineMs: 1_000,
+    logger: pino({ level: 'silent' }),
+  }),
+)
 
 const flight = compensatable<Effect>('flight')
 

@@ -13,7 +13,7 @@ import { pino } from 'pino'
 import { loadConfig } from '../../src/config.js'
 import { makePool, sagaBounds } from '../../src/saga/node/db.js'
 import { startApi } from '../../src/run-api.js'
-import { makeSagaActivities } from '../../src/saga/node/activities.js'
+import { makeSagaActivities, makeSagaCalls } from '../../src/saga/node/activities.js'
 import type { AnyService } from '../../src/saga/node/barrier.js'
 import { SagaMirror } from '../../src/saga/node/mirror.js'
 import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
@@ -93,14 +93,16 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const activities = {
     ...sweep,
     ...makeDecisionsActivities(decisions, starter, logger),
-    ...makeSagaActivities({
-      store,
-      stepTimeoutMs,
-      deadlineMs,
-      logger,
-      hasSagaStatus: () => Promise.resolve(false),
-      participant: makeParticipants(services, participants, { failureInjection: true }),
-    }),
+    ...makeSagaActivities(
+      makeSagaCalls({
+        store,
+        stepTimeoutMs,
+        deadlineMs,
+        logger,
+        hasSagaStatus: () => Promise.resolve(false),
+        participant: makeParticipants(services, participants, { failureInjection: true }),
+      }),
+    ),
   }
   let workflowBundle = await bundleWorkflows(options.workflows)
   const startWorker = async () => {

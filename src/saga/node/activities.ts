@@ -32,21 +32,41 @@ const END_WAIT_MS = 1_500
 const PROBE_MS = 1_000
 const VERIFY_MS = 4_000
 
-/** The engine's activities. The saga is the workflow that calls them. */
-export function makeSagaActivities(options: SagaActivityOptions): SagaActivities {
+/** The engine's activities of sagas that run alone: the saga is the workflow that calls them. */
+export function makeSagaActivities(callsOf: (sagaId: string) => SagaActivities): SagaActivities {
+  const calls = () => callsOf(activityInfo().workflowExecution?.workflowId ?? '')
+  return {
+    openSaga: (order) => calls().openSaga(order),
+    openRecovery: (order) => calls().openRecovery(order),
+    invoke: (order) => calls().invoke(order),
+    compensate: (order) => calls().compensate(order),
+    settle: (order) => calls().settle(order),
+    claimNested: (order) => calls().claimNested(order),
+    completeSaga: (order) => calls().completeSaga(order),
+    claimRollback: (order) => calls().claimRollback(order),
+    parkSaga: (order) => calls().parkSaga(order),
+    recordDecision: (decision) => calls().recordDecision(decision),
+    takeDecision: (order) => calls().takeDecision(order),
+    verifyCompensations: () => calls().verifyCompensations(),
+    closeRolledBack: (order) => calls().closeRolledBack(order),
+  }
+}
+
+/** What the engine does for a saga, by its id. */
+export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) => SagaActivities {
   const { store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger } = options
   const times = { stepTimeoutMs, deadlineMs }
-  const sagaId = () => activityInfo().workflowExecution?.workflowId ?? ''
 
   /**
    * One attempt, from the reading of the saga's row to the writing of its log row. It keeps the time itself: Temporal's
    * time-out is only for a process that is gone. A call that goes on behind a time-out is left to the barrier.
    */
   async function attempt<T>(
+    sagaId: string,
     order: InvokeOrder | CompensateOrder,
     call: (as: BarredParticipant, key: Call) => Promise<{ end: AttemptEnd['end']; report: T }>,
   ): Promise<T & { changed: Changed }> {
-    const key = { sagaId: sagaId(), step: order.step }
+    const key = { sagaId, step: order.step }
     const startedAt = new Date()
     const givenUp = new AbortController()
     let secrets: string[] = []
@@ -180,13 +200,13 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
    * What a person has done by hand, or left, must not be done behind their back by a call that is still on its way: its
    * barrier is told so, where it can be reached. A person may have decided just because it can't.
    */
-  async function barLateInvokes(steps: { step: string }[]): Promise<void> {
+  async function barLateInvokes(sagaId: string, steps: { step: string }[]): Promise<void> {
     if (steps.length === 0) return
-    const record = await store.get(sagaId())
+    const record = await store.get(sagaId)
     const declared = record ? declaredSteps(record) : {}
     const secrets = record ? store.secretsOf(record) : []
     const bar = async ({ step }: { step: string }) => {
-      const key = { sagaId: sagaId(), step }
+      const key = { sagaId, step }
       try {
         await withinTime(VERIFY_MS, participant(declared[step]?.service ?? step, undefined).settle(key), () => {})
       } catch (error) {
@@ -209,49 +229,52 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
     }
   }
 
-  return {
+  return (sagaId) => ({
     async openSaga(order) {
       refuseIncomplete(order)
-      return store.open(sagaId(), order, times)
+      return store.open(sagaId, order, times)
     },
-    openRecovery: (order) => store.recover(sagaId(), order, times),
-    completeSaga: ({ result }) => store.complete(sagaId(), result),
-    claimRollback: (order) => store.claimRollback(sagaId(), order),
-    claimNested: (order) => store.claimNested(sagaId(), order),
+    openRecovery: (order) => store.recover(sagaId, order, times),
+    completeSaga: ({ result }) => store.complete(sagaId, result),
+    claimRollback: (order) => store.claimRollback(sagaId, order),
+    claimNested: (order) => store.claimNested(sagaId, order),
     async closeRolledBack(order) {
       for (let isBarred = false; ; isBarred = true) {
-        const closing = await store.closeRolledBack(sagaId(), { ...order, isBarred })
+        const closing = await store.closeRolledBack(sagaId, { ...order, isBarred })
         if (closing.go !== 'bar') return closing
-        await barLateInvokes(closing.steps)
+        await barLateInvokes(sagaId, closing.steps)
       }
     },
 
     async verifyCompensations() {
-      await store.endVerification(sagaId(), await findResidue(sagaId()))
+      await store.endVerification(sagaId, await findResidue(sagaId))
     },
 
     async parkSaga(order) {
-      const parking = await store.park(sagaId(), order)
+      const parking = await store.park(sagaId, order)
       if (parking.go !== 'wait') return parking
-      logger.warn({ sagaId: sagaId(), step: order.step, at: order.at }, 'A saga needs attention')
+      logger.warn({ sagaId: sagaId, step: order.step, at: order.at }, 'A saga needs attention')
       return { ...parking, hasSagaStatus: await hasSagaStatus() }
     },
 
     async recordDecision(decision) {
-      const answer = await store.decide(sagaId(), decision)
-      if (answer.kind === 'unknown') throw decisionRefused(`There is no saga ${sagaId()}.`)
+      const answer = await store.decide(sagaId, decision)
+      if (answer.kind === 'unknown') throw decisionRefused(`There is no saga ${sagaId}.`)
       if (answer.kind === 'refused') throw decisionRefused(answer.why)
       return { decision: answer.decision, view: toView(answer.record) }
     },
 
     async takeDecision(order) {
-      const taken = await store.takeDecision(sagaId(), order)
-      await barLateInvokes(taken.byHand.filter(({ step }) => step === order.step))
+      const taken = await store.takeDecision(sagaId, order)
+      await barLateInvokes(
+        sagaId,
+        taken.byHand.filter(({ step }) => step === order.step),
+      )
       return { view: taken.view }
     },
 
     invoke: (order) =>
-      attempt<{ result: Json }>(order, async (as, key) => {
+      attempt<{ result: Json }>(sagaId, order, async (as, key) => {
         const { verdict, result } = await as.invoke({ ...key, input: order.input, decisions: order.decisions })
         const message =
           verdict === 'applied' ? `applied${bySaga(order)}` : 'was applied by an earlier attempt; its result was kept'
@@ -259,7 +282,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       }),
 
     compensate: (order) =>
-      attempt(order, async (as, key) => {
+      attempt(sagaId, order, async (as, key) => {
         const verdict = await as.compensate({ ...key, ...(order.input !== undefined && { input: order.input }) })
         const words = { done: 'undone', empty: 'nothing to undo', skipped: 'left in part as it is' }
         const message = `${words[verdict]}${bySaga(order)}`
@@ -267,7 +290,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
       }),
 
     settle: (order) =>
-      attempt(order, async (as, key) => {
+      attempt(sagaId, order, async (as, key) => {
         const report = await as.settle(key)
         const end: AttemptEnd['end'] =
           report.verdict === 'applied'
@@ -275,7 +298,7 @@ export function makeSagaActivities(options: SagaActivityOptions): SagaActivities
             : { kind: 'compensated', verdict: 'empty', message: 'did not happen, and never will' }
         return { end, report }
       }),
-  }
+  })
 }
 
 const bySaga = ({ nestedId }: InvokeOrder | CompensateOrder) => (nestedId === undefined ? '' : ` by saga ${nestedId}`)

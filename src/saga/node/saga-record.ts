@@ -63,6 +63,8 @@ export interface SagaRecord {
   inputHash: string
   failures: Failures | null
   firstRunId: string | null
+  /** The workflow that carries it along with others; null: its own. */
+  carriedBy: string | null
   openings: number
   claims: number
   cancel: CancelRequest | null
@@ -85,7 +87,7 @@ export interface SagaRecord {
 
 /** The columns of `saga`, named as in SagaRecord. */
 export const recordColumns = `saga_id AS "sagaId", type, fate, status, view, input, input_hash AS "inputHash", failures,
-  first_run_id AS "firstRunId", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
+  first_run_id AS "firstRunId", carried_by AS "carriedBy", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
   error, parent_id AS "parentId", parent_step AS "parentStep", handed_over_at AS "handedOverAt",
   started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt"`
 

@@ -20,6 +20,7 @@ const columnNames = {
   status: 'status',
   input: 'input',
   firstRunId: 'first_run_id',
+  carriedBy: 'carried_by',
   openings: 'openings',
   claims: 'claims',
   cancel: 'cancel',

@@ -52,6 +52,20 @@ export class SagaStarter {
     )
   }
 
+  /** Starts one run for many sagas of a type. */
+  async startGroup(type: string, sagaIds: string[]): Promise<void> {
+    await this.#started(() =>
+      this.client.workflow.start('sagaGroup', {
+        workflowId: `saga-group-${sagaIds[0]}`,
+        taskQueue: this.taskQueue,
+        args: [{ type, sagaIds }],
+        requestEagerStart: true,
+        workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
+      }),
+    )
+  }
+
   /** Starts a run that takes the saga up again, under its own id: Temporal keeps it apart from any other run of it. */
   async recover(sagaId: string, message: string): Promise<'started' | 'known'> {
     return this.#started(() =>
@@ -211,10 +225,10 @@ export function makeSweepActivities(
   }
 
   /** Takes up a saga whose run is gone, however it went. */
-  async function takeUp({ sagaId }: SagaRecord): Promise<boolean> {
+  async function takeUp({ sagaId, carriedBy }: SagaRecord): Promise<boolean> {
     // Also where Temporal does not answer: the next sweep looks at others first.
     await store.markLookedAt(sagaId)
-    const found = await starter.look(sagaId)
+    const found = await starter.look(carriedBy ?? sagaId)
     if (found === 'open') return false
     // It may have ended, and closed, since it was read.
     const record = await store.get(sagaId)

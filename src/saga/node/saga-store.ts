@@ -11,6 +11,7 @@ import type {
   InvokeOrder,
   Json,
   Loss,
+  MemberOrder,
   NestedClaim,
   Nesting,
   OpenOrder,
@@ -272,31 +273,73 @@ export class SagaStore {
           throw sagaIdTaken(sagaId, `that saga has ended as ${record.status}`)
         }
         if (record.handedOverAt) return handedOver(record)
-        const openings = record.openings + 1
-        // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
-        const isAnew = record.firstRunId !== null && record.firstRunId !== order.firstRunId
-        const opened = await save({ ...afterOpening(record), openings, firstRunId: order.firstRunId }, [
-          ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
-          ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
-        ])
-        const settings = { ...times, regularOnly: openings > 1 }
-        const view = toView(opened)
-        const decided = decidedSteps(opened).map((one) => this.#opened(one))
-        const inputs = inputsOf(opened)
-        const isClaimed = record.fate === 'rollback'
-        const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
-        const pastPivot = isPastPivot(record)
-        const cause = isClaimed
-          ? causeOf(record)
-          : record.cancel
-            ? cancelCause(record.cancel)
-            : (record.stopping ?? (leftMs <= 0 ? deadlineExceeded(times) : undefined))
-        return cause && !pastPivot
-          ? { go: 'rollback', cause, settings, view, isClaimed, decided, inputs }
-          : { go: 'forward', input, settings, view, leftMs: Math.max(0, leftMs), pastPivot, decided, inputs }
+        return this.#takeUp(record, save, { firstRunId: order.firstRunId, carriedBy: null }, times)
       },
       seen,
     )
+  }
+
+  /** Opens a saga of a group. One that has a run already, or has had one, is left to that. */
+  async openMember(
+    sagaId: string,
+    { type, firstRunId, carriedBy }: MemberOrder,
+    times: Times,
+  ): Promise<Opening | { go: 'elsewhere' }> {
+    return this.#change(sagaId, async (record, save) => {
+      if (record.type !== type || (record.firstRunId ?? firstRunId) !== firstRunId) return { go: 'elsewhere' }
+      if (isEnded(record)) return ended(record)
+      return this.#takeUp(record, save, { firstRunId, carriedBy }, times)
+    })
+  }
+
+  /** A saga that has not ended goes on in a run. */
+  async #takeUp(
+    record: SagaRecord,
+    save: Save,
+    { firstRunId, carriedBy }: Pick<SagaRecord, 'carriedBy'> & { firstRunId: string },
+    times: Times,
+  ): Promise<Opening> {
+    const openings = record.openings + 1
+    // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
+    const isAnew = record.firstRunId !== null && record.firstRunId !== firstRunId
+    const opened = await save({ ...afterOpening(record), openings, firstRunId, carriedBy }, [
+      ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
+      ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
+    ])
+    const settings = { ...times, regularOnly: openings > 1 }
+    const view = toView(opened)
+    const decided = decidedSteps(opened).map((one) => this.#opened(one))
+    const inputs = inputsOf(opened)
+    const isClaimed = record.fate === 'rollback'
+    const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
+    const pastPivot = isPastPivot(record)
+    const cause = isClaimed
+      ? causeOf(record)
+      : record.cancel
+        ? cancelCause(record.cancel)
+        : (record.stopping ?? (leftMs <= 0 ? deadlineExceeded(times) : undefined))
+    return cause && !pastPivot
+      ? { go: 'rollback', cause, settings, view, isClaimed, decided, inputs }
+      : {
+          go: 'forward',
+          input: this.#keys.open(record.input),
+          settings,
+          view,
+          leftMs: Math.max(0, leftMs),
+          pastPivot,
+          decided,
+          inputs,
+        }
+  }
+
+  /** Takes sagas out of their group: from here on they have no run, until they are started. Those that were taken out. */
+  async release(sagaIds: string[]): Promise<SagaRecord[]> {
+    const { rows } = await this.pool.query(
+      `UPDATE saga SET first_run_id = NULL, carried_by = NULL
+       WHERE saga_id = ANY ($1) AND fate IN ('open', 'rollback') AND carried_by IS NOT NULL RETURNING ${recordColumns}`,
+      [sagaIds],
+    )
+    return rows
   }
 
   /**
@@ -330,7 +373,7 @@ export class SagaStore {
       // Its own opening once more, as after a lost workflow task, is no second recovery.
       const isNew = record.firstRunId !== firstRunId
       const recovered = await save(
-        { ...(isNew && afterRecovery(record)), firstRunId, openings: record.openings + 1 },
+        { ...(isNew && afterRecovery(record)), firstRunId, carriedBy: null, openings: record.openings + 1 },
         isNew ? [entry] : [],
       )
       const isClaimed = record.fate === 'rollback'

@@ -11,9 +11,10 @@ import {
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
 import type { AnyForwardParticipant } from '../types.js'
-import { makeSagaActivities } from './activities.js'
+import { makeSagaActivities, makeSagaCalls } from './activities.js'
 import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas } from './bundle.js'
+import { makeGroupActivities } from './group.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
 import { SagaMirror } from './mirror.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
@@ -104,6 +105,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     const barred = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
+    const sagaCalls = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
     const worker = await Worker.create({
       connection,
       namespace,
@@ -117,7 +119,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       activities: {
         ...makeSweepActivities(store, decisions, starter, mirror, logger),
         ...makeDecisionsActivities(decisions, starter, logger),
-        ...makeSagaActivities({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger }),
+        ...makeSagaActivities(sagaCalls),
+        ...makeGroupActivities({ store, starter, callsOf: sagaCalls, times: { stepTimeoutMs, deadlineMs }, logger }),
       },
       // Longer than the longest attempt, or a stop would cut calls off in the middle.
       shutdownGraceTime: stepTimeoutMs + 4_000,

@@ -76,14 +76,23 @@ export const desk = proxyActivities<Pick<SagaActivities, 'recordDecision'>>({
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' },
 })
 
+/** How a run calls participants; each call is tried until it is answered, refused, or its policy or `withinMs` is used up. */
+export interface Calls {
+  invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits?: Limits): Promise<{ result: Json }>
+  compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown>
+  settle(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<SettleVerdict>
+  /** Rejects where the code and its history disagree on the step that is called. */
+  readonly disagreement: PromiseLike<never>
+}
+
 /**
- * One call of a participant, tried until it is answered, refused, or its policy or `withinMs` is used up; then the last
+ * The calls of a saga that runs alone. One call of a participant, tried until it is answered, refused, or its policy or `withinMs` is used up; then the last
  * failure is thrown. The first attempt is a local activity, one round trip less for the call that works; the others are
  * regular ones, which the Web UI shows and can pause. After the first that failed a run stays with regular ones: a local
  * call that kills its process leaves nothing in history, and would be made again for ever. So is a call that is made while
  * another one's local attempt is under way.
  */
-export class Caller {
+export class Caller implements Calls {
   /**
    * Rejects where the code and its history disagree on the step that is called. Every attempt is an activity of the same
    * type, so Temporal itself does not see it, and one step would be given another's answer.
@@ -94,6 +103,7 @@ export class Caller {
 
   /** To be made in a scope that nothing cancels. */
   constructor(
+    private readonly sagaId: string,
     private readonly settings: RunSettings,
     /** Told of what each call made of the saga. */
     private readonly onChanged: (changed: Changed) => void,
@@ -122,7 +132,7 @@ export class Caller {
   async #invokeNested(order: InvokeOrder & { nestedId: string }, policy: CallPolicy, { scope = this.#home }: Limits) {
     const { step, service, nestedId, input } = order
     throwIfCancelled(scope)
-    await scope.run(() => runNested({ step, nestedId, type: service, input, op: 'invoke' }))
+    await scope.run(() => runNested({ sagaId: this.sagaId, step, nestedId, type: service, input, op: 'invoke' }))
     // It has retried what it could, and its row has the last word; only the reading of that may have to be tried again.
     return this.#call(order, policy, {}, (calls, o) => calls.invoke(o))
   }
@@ -131,7 +141,7 @@ export class Caller {
     const { step, nestedId } = order
     for (let left = policy; ; left = afterFirst(left)) {
       const claim = await store.claimNested({ nestedId })
-      if (claim.go === 'run') await runNested({ step, nestedId, ...claim, op: 'compensate' })
+      if (claim.go === 'run') await runNested({ sagaId: this.sagaId, step, nestedId, ...claim, op: 'compensate' })
       try {
         return await this.#call(order, once, {}, (calls, o) => calls.compensate(o))
       } catch (error) {
@@ -204,16 +214,16 @@ function throwIfCancelled(scope: CancellationScope): void {
 }
 
 /** A call's orders, but for the time-out, which is the run's. */
-type CallOf<Order extends AttemptOrder> = Omit<Order, 'timeoutMs'>
+export type CallOf<Order extends AttemptOrder> = Omit<Order, 'timeoutMs'>
 
-interface Limits {
+export interface Limits {
   /** No new attempt after so long. */
   withinMs?: number
   /** Ends the call when it is cancelled: when a local attempt has ended, or at once in a regular one or between two. */
   scope?: CancellationScope
 }
 
-function afterFirst({ attempts, firstDelayMs, maxDelayMs }: CallPolicy): CallPolicy {
+export function afterFirst({ attempts, firstDelayMs, maxDelayMs }: CallPolicy): CallPolicy {
   return { attempts: attempts - 1, firstDelayMs: Math.min(firstDelayMs * 2, maxDelayMs), maxDelayMs }
 }
 
@@ -239,6 +249,6 @@ function regularCalls({ op, step, service, timeoutMs }: AttemptOrder, policy: Ca
   })
 }
 
-function isRetryable(error: unknown): boolean {
+export function isRetryable(error: unknown): boolean {
   return applicationFailureOf(error)?.nonRetryable !== true
 }

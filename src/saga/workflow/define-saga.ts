@@ -2,11 +2,12 @@ import type {
   AnyForwardParticipant,
   AnyParticipant,
   InputOf,
+  Json,
   ResultOf,
   StepDeclaration,
   StepDeclarations,
 } from '../types.js'
-import { runSaga } from './run-saga.js'
+import { runSaga, type SagaDefinition } from './run-saga.js'
 
 /** The steps as the saga's code calls them: `await step.A({ username })`. */
 export type StepCalls<Steps extends StepDeclarations> = {
@@ -85,8 +86,20 @@ export function defineSaga<Steps extends StepDeclarations, Input, Result>(
   body: SagaBody<Steps, Input, Result>,
 ): Saga<Input, Result, Steps> {
   checkOrder(type, steps)
+  definitions.set(type, { type, steps, body } as unknown as Defined)
   const workflow = (input: Input) => runSaga({ type, steps, body }, input)
   return Object.assign(workflow, { type, steps })
+}
+
+type Defined = SagaDefinition<StepDeclarations, Json, Json>
+
+/** Every saga of the bundle, by its type: a run that many share has only the type's name. */
+const definitions = new Map<string, Defined>()
+
+export function definitionOf(type: string): Defined {
+  const found = definitions.get(type)
+  if (!found) throw new Error(`The workflow bundle has no saga ${type}; export it from its module.`)
+  return found
 }
 
 function checkOrder(type: string, steps: StepDeclarations): void {

@@ -4,7 +4,6 @@ import {
   executeChild,
   getExternalWorkflowHandle,
   sleep,
-  workflowInfo,
 } from '@temporalio/workflow'
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
 import type { Json } from '../types.js'
@@ -13,6 +12,8 @@ import type { Json } from '../types.js'
 const AGAIN_MS = { first: 500, most: 10_000 }
 
 interface NestedRun {
+  /** The saga that it is nested in. */
+  sagaId: string
   /** The step of this saga that it is. */
   step: string
   nestedId: string
@@ -26,13 +27,13 @@ interface NestedRun {
  * Runs a nested saga under its own id, as a child workflow, and waits until no run of it is open. How it has ended is in
  * its row, however its run was closed. When this run is closed from outside the child is cancelled, and goes back by itself.
  */
-export async function runNested({ step, nestedId, type, input, op }: NestedRun): Promise<void> {
+export async function runNested({ sagaId, step, nestedId, type, input, op }: NestedRun): Promise<void> {
   for (let waitMs = AGAIN_MS.first; ; waitMs = Math.min(waitMs * 2, AGAIN_MS.most)) {
     try {
       await executeChild(type, {
         workflowId: nestedId,
         args: [input],
-        memo: { nestedIn: { sagaId: workflowInfo().workflowId, step } },
+        memo: { nestedIn: { sagaId, step } },
         parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
         cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
         staticSummary: `${step}: ${op} saga ${type}`,

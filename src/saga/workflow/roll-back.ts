@@ -1,7 +1,7 @@
-import { CancellationScope, sleep } from '@temporalio/workflow'
+import { CancellationScope } from '@temporalio/workflow'
 import { applicationFailureOf, toSagaError } from '../errors.js'
 import type { Changed, Closing, DueCompensation, Ending, RollbackCause, RunSettings, SagaError } from '../types.js'
-import { compensatePolicy, store } from './calls.js'
+import { compensatePolicy } from './calls.js'
 import { pivotOf } from './compensation-stack.js'
 import { callOf, settlePivot, type Run } from './run.js'
 import type { SagaState } from './saga-state.js'
@@ -33,7 +33,7 @@ export function rollBack(run: Run, { cause, reached, isDecided, settings, state 
       const settled = await settlePivot(run, pivot, { reached: reached.includes(pivot), cause: () => cause })
       if (settled.verdict === 'applied') return run.again()
     }
-    const claim = await store.claimRollback({ cause, reached })
+    const claim = await run.store.claimRollback({ cause, reached })
     state.see(claim.view)
     if (claim.go === 'ended') return claim.ending
     settings.regularOnly ||= claim.regularOnly
@@ -79,7 +79,7 @@ async function isSettled(run: Run, due: DueCompensation): Promise<boolean> {
       if (changed || nonRetryable) return false
     }
     // The engine's own: its process was gone, or its database.
-    await sleep(firstDelayMs)
+    await run.sleep(firstDelayMs)
   }
   return false
 }
@@ -92,11 +92,11 @@ async function compensate(
   due: DueCompensation,
   hasClearedTheWay = () => Promise.resolve(false),
 ): Promise<void> {
-  const { caller, attention } = run
+  const { caller, people } = run
   const { step, reached } = due
   let { isStuck, input } = due
   let budget = compensatePolicy.attempts
-  attention.know(step, due.decisions)
+  people.know(step, due.decisions)
   for (;;) {
     let error: SagaError | null = null
     if (!isStuck) {
@@ -113,7 +113,7 @@ async function compensate(
         continue
       }
     }
-    const decision = await attention.wait({ step, at: 'compensate', error })
+    const decision = await people.wait({ step, at: 'compensate', error })
     if (decision.action !== 'retry') return
     isStuck = false
     input = decision.input ?? input
@@ -124,10 +124,10 @@ async function compensate(
 async function close(run: Run, state: SagaState): Promise<Ending> {
   let verified = false
   for (;;) {
-    const closing: Closing = await store.closeRolledBack({ verified })
+    const closing: Closing = await run.store.closeRolledBack({ verified })
     verified = closing.go === 'verify'
     if (closing.go === 'verify') {
-      await store.verifyCompensations()
+      await run.store.verifyCompensations()
       continue
     }
     state.see(closing.view)

@@ -28,7 +28,7 @@ import type { Run } from './run.js'
 import { SagaState } from './saga-state.js'
 import { WayForward } from './way-forward.js'
 
-interface SagaDefinition<Steps extends StepDeclarations, Input, Result> {
+export interface SagaDefinition<Steps extends StepDeclarations, Input, Result> {
   type: string
   steps: Steps
   body: SagaBody<Steps, Input, Result>
@@ -51,21 +51,35 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
     attention.show()
     if (opening.go === 'ended') return opening.ending
     const run = makeRun(saga.steps, opening, around)
-    if (opening.go === 'forward') return goForward(saga.body, run, opening, around)
-    state.follow(saga.steps)
-    return rollBack(run, { ...opening, reached: [], isDecided: opening.isClaimed, state })
+    return follow(saga, run, opening, around)
   })
   return result as Result
 }
 
-/** What a run works in. */
-interface Around {
+/** Goes on as the opening says, to the saga's end. Throws SagaEnded. */
+export function follow<Steps extends StepDeclarations, Input, Result>(
+  saga: SagaDefinition<Steps, Input, Result>,
+  run: Run,
+  opening: Exclude<Opening, { go: 'ended' }>,
+  on: Course,
+): Promise<Ending> {
+  if (opening.go === 'forward') return goForward(saga.body, run, opening, on)
+  on.state.follow(saga.steps)
+  return rollBack(run, { ...opening, reached: [], isDecided: opening.isClaimed, state: on.state })
+}
+
+/** What goes along with a run to its end. */
+interface Course {
   state: SagaState
+  /** What a cancel of the saga cancels. */
+  sagaScope: CancellationScope
+}
+
+/** What a run works in. */
+interface Around extends Course {
   attention: Attention
   /** Begins the saga anew, in a next run. */
   again: () => Promise<never>
-  /** What a cancel of the workflow cancels. */
-  workflowScope: CancellationScope
 }
 
 /**
@@ -76,7 +90,7 @@ export async function withAttention(
   next: () => Promise<never>,
   work: (around: Around) => Promise<Ending>,
 ): Promise<Json> {
-  const workflowScope = CancellationScope.current()
+  const sagaScope = CancellationScope.current()
   const state = new SagaState()
   const again = async () => {
     await attention.end()
@@ -86,7 +100,7 @@ export async function withAttention(
   attention.listen()
   const ending = await CancellationScope.nonCancellable(async () => {
     try {
-      return await work({ state, attention, again, workflowScope })
+      return await work({ state, attention, again, sagaScope })
     } catch (error) {
       if (error instanceof SagaEnded) return error.ending
       throw toClosing(error)
@@ -96,8 +110,7 @@ export async function withAttention(
   if (ending.fate === 'completed') return ending.result
   // Canceled in Temporal only where this very run was cancelled; that closing carries no details.
   const { error } = ending.cause
-  if (error.type === FailureType.Cancelled && workflowScope.consideredCancelled)
-    throw new CancelledFailure(error.message)
+  if (error.type === FailureType.Cancelled && sagaScope.consideredCancelled) throw new CancelledFailure(error.message)
   throw sagaCompensated(workflowInfo().workflowId, ending)
 }
 
@@ -118,9 +131,11 @@ export function makeRun(
   { settings, decided = [] }: { settings: RunSettings; decided?: DecidedStep[] },
   { state, attention, again }: Around,
 ): Run {
-  const caller = new Caller(settings, (changed) => state.change(changed))
+  const { workflowId: sagaId } = workflowInfo()
+  const caller = new Caller(sagaId, settings, (changed) => state.change(changed))
   for (const { step, decisions } of decided) attention.know(step, decisions)
-  return { steps, caller, attention, again, decided: new Map(decided.map((one) => [one.step, one])) }
+  const known = new Map(decided.map((one) => [one.step, one]))
+  return { sagaId, steps, store, caller, people: attention, sleep, again, decided: known }
 }
 
 function open(saga: { type: string; steps: StepDeclarations }, input: unknown): Promise<Opening> {
@@ -134,15 +149,15 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
   body: SagaBody<Steps, Input, Result>,
   run: Run,
   opening: Opening & { go: 'forward' },
-  { state, workflowScope }: Around,
+  { state, sagaScope }: Course,
 ): Promise<Ending> {
   const code = opening.decided.find(({ at }) => at === 'code')
   if (code) {
     const isResolved = code.isStuck
-      ? (await run.attention.wait({ step: code.step, at: 'code', error: null })).action === 'resolve'
+      ? (await run.people.wait({ step: code.step, at: 'code', error: null })).action === 'resolve'
       : code.isResolved
     if (isResolved) {
-      const claim = await complete(null, state)
+      const claim = await complete(run, null, state)
       // Past the point of no return nobody else can have claimed a rollback.
       if (claim.go === 'ended') return claim.ending
     }
@@ -150,11 +165,11 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
 
   const way = new WayForward(run, opening, Date.now() + opening.leftMs)
   state.follow(run.steps, way.stack)
-  workflowScope.cancelRequested.catch(() => way.stop(cancelled))
-  if (workflowScope.consideredCancelled) way.stop(cancelled)
+  sagaScope.cancelRequested.catch(() => way.stop(cancelled))
+  if (sagaScope.consideredCancelled) way.stop(cancelled)
   const clock = new CancellationScope()
   clock
-    .run(() => sleep(opening.leftMs))
+    .run(() => run.sleep(opening.leftMs))
     .then(
       () => way.stop(deadlineExceeded(opening.settings)),
       () => {},
@@ -164,13 +179,13 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
 
   if (end.kind === 'bug') {
     // In a new run: the code is put right meanwhile, and need not agree with what this run has recorded.
-    const decisions = run.attention.known(end.step)
-    const parking = await store.parkSaga({ step: end.step, at: 'code', error: end.error, decisions })
+    const decisions = run.people.known(end.step)
+    const parking = await run.store.parkSaga({ step: end.step, at: 'code', error: end.error, decisions })
     return parking.go === 'ended' ? parking.ending : run.again()
   }
   let stopped = end.kind === 'stopped' ? end.cause : undefined
   if (end.kind === 'result') {
-    const claim = await complete(end.result, state)
+    const claim = await complete(run, end.result, state)
     if (claim.go === 'ended') return claim.ending
     stopped = claim.cause
   }
@@ -184,7 +199,7 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
   })
 }
 
-async function complete(result: Json, state: SagaState): Promise<CompletionClaim> {
+async function complete({ store }: Run, result: Json, state: SagaState): Promise<CompletionClaim> {
   const claim = await store.completeSaga({ result })
   if (claim.go === 'ended') state.end(claim)
   return claim

@@ -1,32 +1,56 @@
-import { CancellationScope, workflowInfo } from '@temporalio/workflow'
+import { CancellationScope } from '@temporalio/workflow'
 import { toSagaError } from '../errors.js'
 import { nestedId } from '../plan.js'
-import type { AttemptOrder, DecidedStep, RollbackCause, SagaError, SettleVerdict, StepDeclarations } from '../types.js'
-import type { Attention } from './attention.js'
-import { compensatePolicy, type Caller } from './calls.js'
+import type {
+  AttemptOrder,
+  DecidedStep,
+  ParkOrder,
+  RecordedDecision,
+  RollbackCause,
+  SagaActivities,
+  SagaError,
+  SettleVerdict,
+  StepDeclarations,
+} from '../types.js'
+import { compensatePolicy, type Calls } from './calls.js'
 
-/** What one run of a saga works with, whichever way it goes. */
+/** What one run of a saga works with, whichever way it goes, and whether it runs alone or with others. */
 export interface Run {
+  readonly sagaId: string
   readonly steps: StepDeclarations
-  readonly caller: Caller
-  readonly attention: Attention
+  /** The engine's own work on the saga's row. */
+  readonly store: SagaActivities
+  readonly caller: Calls
+  readonly people: People
+  /** Cancelled with the scope that it is called in. */
+  sleep(ms: number): Promise<void>
   /** Steps on the way forward of which people have decided, or are to. */
   readonly decided: ReadonlyMap<string, DecidedStep>
   /** Begins the saga anew under its id: a new run of its own type, which its row leads. */
   again(): Promise<never>
 }
 
+/** What a run has to do with people. */
+export interface People {
+  /** Decisions on a step that an earlier run has acted on, or that are in its row. */
+  know(step: string, decisions: number): void
+  /** How many decisions on a step this run knows of. */
+  known(step: string): number
+  /** Parks the saga until a person has decided on what is stuck. Throws SagaEnded. */
+  wait(order: Omit<ParkOrder, 'decisions'>): Promise<Pick<RecordedDecision, 'action' | 'input'>>
+}
+
 /** Of a call's orders what the step itself says. */
 export function callOf(
-  { steps, attention }: Run,
+  { sagaId, steps, people }: Run,
   step: string,
 ): Pick<AttemptOrder, 'step' | 'service' | 'nestedId' | 'decisions'> {
   const { service = step, isSaga } = steps[step] ?? {}
   return {
     step,
     service,
-    ...(isSaga && { nestedId: nestedId(workflowInfo().workflowId, step) }),
-    decisions: attention.known(step),
+    ...(isSaga && { nestedId: nestedId(sagaId, step) }),
+    decisions: people.known(step),
   }
 }
 
@@ -40,7 +64,7 @@ export function settlePivot(
   step: string,
   { reached, cause }: { reached: boolean; cause: () => RollbackCause },
 ): Promise<SettleVerdict> {
-  const { caller, attention, decided } = run
+  const { caller, people, decided } = run
   return CancellationScope.nonCancellable(async () => {
     let { isStuck = false } = decided.get(step) ?? {}
     for (;;) {
@@ -53,7 +77,7 @@ export function settlePivot(
           error = toSagaError(failure)
         }
       }
-      await attention.wait({ step, at: 'settle', error, cause: cause() })
+      await people.wait({ step, at: 'settle', error, cause: cause() })
       isStuck = false
     }
   })

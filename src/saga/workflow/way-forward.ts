@@ -190,7 +190,7 @@ export class WayForward {
           error = toSagaError(failure)
         }
       }
-      const decision = await this.run.attention.wait({ step, at: 'invoke', error })
+      const decision = await this.run.people.wait({ step, at: 'invoke', error })
       if (decision.action === 'resolve') return undefined
       isStuck = false
       input = decision.input ?? input
