@@ -8,6 +8,7 @@ import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable 
 import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, SagaActivities } from '../types.js'
 import type { BarredParticipant, Call } from './barrier.js'
 import { loggedError } from './logged-error.js'
+import type { Slots } from './gathering.js'
 import { nestedSaga } from './nested-saga.js'
 import { UnreadablePayload } from './payload-keys.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
@@ -22,6 +23,8 @@ export interface SagaActivityOptions extends Times {
   participant: (service: string, injection: Injection | undefined) => BarredParticipant
   /** Whether the namespace knows the search attribute SagaStatus: to upsert one that it lacks fails a workflow task for ever. */
   hasSagaStatus: () => Promise<boolean>
+  /** Calls of participants that are under way at once; left out: as many as are asked for. */
+  slots?: Slots
   logger: Logger
 }
 
@@ -54,7 +57,7 @@ export function makeSagaActivities(callsOf: (sagaId: string) => SagaActivities):
 
 /** What the engine does for a saga, by its id. */
 export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) => SagaActivities {
-  const { store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger } = options
+  const { store, participant, hasSagaStatus, slots, stepTimeoutMs, deadlineMs, logger } = options
   const times = { stepTimeoutMs, deadlineMs }
 
   /**
@@ -71,7 +74,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
     const givenUp = new AbortController()
     let secrets: string[] = []
     let seen: AttemptStart['seen'] | undefined
-    const work = async () => {
+    const prepare = async () => {
       const start = await whileAway(BEGIN_WAIT_MS, () => store.beginAttempt(key.sagaId, order))
       secrets = start.secrets
       seen = start.seen
@@ -83,17 +86,23 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
       const as =
         order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
-      return call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
+      return () => call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
     }
     const write = (end: AttemptEnd['end']) => {
       const input = order.op === 'invoke' ? { input: masked(order.input, secrets) } : {}
       return writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, ...input, end }, seen)
     }
     try {
-      const { end, report } = await withinTime(order.timeoutMs, work(), (end) => {
-        const late = end instanceof Error ? toFailure(end, secrets).message : end
-        logger.info({ sagaId: key.sagaId, step: order.step, op: order.op, late }, 'A call ended after its time-out')
-      })
+      const inTime = (work: ReturnType<typeof call>) =>
+        withinTime(order.timeoutMs, work, (end) => {
+          const late = end instanceof Error ? toFailure(end, secrets).message : end
+          logger.info({ sagaId: key.sagaId, step: order.step, op: order.op, late }, 'A call ended after its time-out')
+        })
+      const made = prepare()
+      // Whoever waits for others to be called has the whole time of its own call.
+      const { end, report } = slots
+        ? await made.then((make) => slots.hold(() => inTime(make())))
+        : await inTime(made.then((make) => make()))
       const changed = await write(end)
       if (!changed) {
         throw new NotAnAttempt(unavailable('the attempt could not be written down'))

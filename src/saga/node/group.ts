@@ -4,11 +4,10 @@ import type { Logger } from 'pino'
 import { applicationFailureOf, toSagaError } from '../errors.js'
 import type { Answer, CallBatch, GroupActivities, GroupedCalls, MemberOrder, SagaActivities } from '../types.js'
 import { isPassing } from './db.js'
+import type { SagaRecord } from './saga-record.js'
 import type { SagaStarter } from './saga-starter.js'
 import type { SagaStore, Times } from './saga-store.js'
 
-/** Calls under way at once, each with a connection of its own: PostgreSQL gains nothing from more. */
-const AT_ONCE = 16
 const AGAIN_MS = { first: 100, most: 2_000 }
 
 export interface GroupOptions {
@@ -45,15 +44,17 @@ export function makeGroupActivities({ store, starter, callsOf, times, logger }: 
   }
 
   return {
-    callMany: ({ name, calls }) => mapSideBySide(calls, (call) => answer(name, call)),
+    // At once, so that what they read and write is gathered.
+    callMany: ({ name, calls }) => Promise.all(calls.map((call) => answer(name, call))),
 
     async releaseSagas({ sagaIds }) {
       const released = await store.release(sagaIds)
-      await mapSideBySide(released, async (record) => {
+      const each = async (record: SagaRecord) => {
         await starter.start(record, store.requestOf(record)).catch((error: Error) => {
           logger.warn({ sagaId: record.sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
         })
-      })
+      }
+      await Promise.all(released.map(each))
     },
   }
 }
@@ -69,14 +70,4 @@ function withoutView(answer: unknown): unknown {
   if (typeof answer !== 'object' || answer === null) return answer
   const { view, changed, inputs, ...rest } = answer as Record<string, unknown>
   return rest
-}
-
-async function mapSideBySide<T, R>(all: readonly T[], work: (one: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = []
-  let next = 0
-  const worker = async () => {
-    for (let i = next++; i < all.length; i = next++) results[i] = await work(all[i] as T)
-  }
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, all.length) }, worker))
-  return results
 }

@@ -42,24 +42,28 @@ export type Save = (changes: Changes, entries: LogEntry[]) => Promise<SagaRecord
 
 const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input'])
 
-export function saveOn(db: Queryable, record: ReadRecord, onLogged: OnLogged): Save {
+/** What is to be written of a saga that was read. */
+export interface Change {
+  record: ReadRecord
+  changes: Changes
+  entries: LogEntry[]
+}
+
+/** Writes a change; false, with nothing written, where the row is another one than was read. */
+export type Write = (change: Change) => Promise<boolean>
+
+export function saveBy(write: Write, record: ReadRecord): Save {
   return async (changes, entries) => {
-    if (!(await write(db, record, changes, entries, onLogged))) throw new LockFirst()
+    if (!(await write({ record, changes, entries }))) throw new LockFirst()
     return { ...record, ...changes }
   }
 }
 
 /**
  * Writes changes of a saga and the log rows behind them, in one statement: the row first and only then, from what that
- * returns, the log's ids. False, with nothing written, where the row is another one than was read.
+ * returns, the log's ids.
  */
-export async function write(
-  db: Queryable,
-  record: ReadRecord,
-  changes: Changes,
-  entries: LogEntry[],
-  onLogged: OnLogged,
-): Promise<boolean> {
+export async function write(db: Queryable, { record, changes, entries }: Change, onLogged: OnLogged): Promise<boolean> {
   const names = Object.keys(changes) as (keyof Changes)[]
   const values = names.map((name) => {
     const value = changes[name]
@@ -84,6 +88,70 @@ export async function write(
   if (rowCount !== 1) return false
   onLogged({ ...record, ...changes }, entries)
   return true
+}
+
+/** The same for many sagas at once, a statement for those of which the same columns change. */
+export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged): Promise<boolean[]> {
+  const alike = new Map<string, Change[]>()
+  for (const one of all) {
+    const key = Object.keys(one.changes).toSorted().join()
+    alike.set(key, [...(alike.get(key) ?? []), one])
+  }
+  const written = new Set<string>()
+  for (const some of alike.values()) {
+    const names = Object.keys(some[0]?.changes ?? {}) as (keyof Changes)[]
+    const rows = some.map(({ record, changes, entries }) => ({
+      ...changes,
+      sagaId: record.sagaId,
+      version: record.version,
+      entries,
+    }))
+    const columns = names.map((name) => `${columnNames[name]} = given."${name}"`)
+    const given = names.map((name) => `"${name}" ${columnTypes[name]}`)
+    const { rows: changed } = await db.query<{ sagaId: string }>(
+      `WITH given AS MATERIALIZED (
+         SELECT * FROM jsonb_to_recordset($1) AS one ("sagaId" text, version text, entries jsonb ${given.map((one) => `, ${one}`).join('')})
+       ), changed AS (
+         UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')} FROM given
+         WHERE saga_id = given."sagaId" AND saga.xmin::text = given.version
+         RETURNING saga_id, saga.fate, saga.status, given.entries
+       ), logged AS (
+         INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
+         SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
+         FROM changed, ROWS FROM (jsonb_to_recordset(entries)
+           AS (service text, status text, message text, attempt integer, "entryId" uuid)) WITH ORDINALITY
+           AS e (service, status, message, attempt, "entryId", position)
+         ORDER BY saga_id, position
+       )
+       SELECT saga_id AS "sagaId", ${announcement} FROM changed`,
+      [toJsonb(rows)],
+    )
+    for (const { sagaId } of changed) written.add(sagaId)
+  }
+  for (const { record, changes, entries } of all) {
+    if (written.has(record.sagaId)) onLogged({ ...record, ...changes }, entries)
+  }
+  return all.map(({ record }) => written.has(record.sagaId))
+}
+
+const columnTypes: Record<keyof typeof columnNames, string> = {
+  fate: 'text',
+  status: 'text',
+  input: 'jsonb',
+  firstRunId: 'text',
+  carriedBy: 'text',
+  openings: 'integer',
+  claims: 'integer',
+  cancel: 'jsonb',
+  stopping: 'jsonb',
+  steps: 'jsonb',
+  compensations: 'jsonb',
+  result: 'jsonb',
+  failedStep: 'text',
+  error: 'jsonb',
+  endedAt: 'timestamptz',
+  decidedAt: 'timestamptz',
+  handedOverAt: 'timestamptz',
 }
 
 /** As PostgreSQL takes it: it refuses NUL and lone surrogates, and a saga whose error has one would never end. */

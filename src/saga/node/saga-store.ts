@@ -72,7 +72,20 @@ import {
   type StepRecord,
 } from './saga-record.js'
 import type { OnLogged } from './saga-metrics.js'
-import { announcement, LockFirst, readColumns, saveOn, toJsonb, write, type ReadRecord, type Save } from './saga-row.js'
+import {
+  announcement,
+  LockFirst,
+  readColumns,
+  saveBy,
+  toJsonb,
+  write,
+  writeMany,
+  type Change,
+  type ReadRecord,
+  type Save,
+  type Write,
+} from './saga-row.js'
+import { Gathering } from './gathering.js'
 import type { SagaType } from './saga-type.js'
 import { redacted } from './secrets.js'
 
@@ -131,6 +144,16 @@ export interface SagaStoreOptions {
   onLogged?: OnLogged | undefined
   /** Encrypt the inputs that are kept: that of a saga, and what people put in its place. A record has them as they are kept. */
   payloadKeys?: PayloadKeys | undefined
+  /** Reads and writes of many sagas at the same time are one statement. For those that share a run. */
+  isGathering?: boolean
+}
+
+/** Sagas of a statement at most. */
+const AT_ONCE = 500
+
+interface FailuresInForce {
+  everywhere: Failures
+  generation: number
 }
 
 /**
@@ -142,16 +165,29 @@ export class SagaStore {
   readonly #types: ReadonlyMap<string, SagaType>
   readonly #keys: PayloadKeys
   private readonly onLogged: OnLogged
+  readonly #gathered:
+    | {
+        reads: Gathering<string, ReadRecord | undefined>
+        writes: Gathering<Change, boolean>
+        failures: Gathering<undefined, FailuresInForce>
+      }
+    | undefined
 
   /** `sagas`: the types whose rows are to be written; others can be read, cancelled and decided. */
   constructor(
     private readonly pool: Pool,
     sagas: readonly SagaType[],
-    { onLogged = () => {}, payloadKeys = new PayloadKeys([]) }: SagaStoreOptions = {},
+    { onLogged = () => {}, payloadKeys = new PayloadKeys([]), isGathering = false }: SagaStoreOptions = {},
   ) {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
     this.#keys = payloadKeys
     this.onLogged = onLogged
+    if (!isGathering) return
+    this.#gathered = {
+      reads: new Gathering((ids) => this.#readMany(ids), AT_ONCE),
+      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), AT_ONCE),
+      failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), Infinity),
+    }
   }
 
   /** Whether it can write the rows of sagas of that type. */
@@ -165,9 +201,28 @@ export class SagaStore {
   }
 
   async get(sagaId: string): Promise<ReadRecord | undefined> {
+    if (this.#gathered) return this.#gathered.reads.add(sagaId)
     const { rows } = await this.pool.query(prepared(`SELECT ${readColumns} FROM saga WHERE saga_id = $1`, [sagaId]))
     return rows[0]
   }
+
+  async #readMany(sagaIds: string[]): Promise<(ReadRecord | undefined)[]> {
+    const { rows } = await this.pool.query<ReadRecord>(
+      prepared(`SELECT ${readColumns} FROM saga WHERE saga_id = ANY ($1)`, [sagaIds]),
+    )
+    const byId = new Map(rows.map((row) => [row.sagaId, row]))
+    return sagaIds.map((sagaId) => byId.get(sagaId))
+  }
+
+  async #readFailures(): Promise<FailuresInForce> {
+    const { rows } = await this.pool.query(
+      prepared('SELECT failures AS everywhere, generation FROM failure_injection', []),
+    )
+    return rows[0]
+  }
+
+  readonly #write: Write = (change) =>
+    this.#gathered ? this.#gathered.writes.add(change) : write(this.pool, change, this.onLogged)
 
   /** Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. */
   async writeIntent({ sagaId, saga, steps, input, failures, idempotencyKey, maxOpen }: Intent): Promise<IntentAnswer> {
@@ -400,14 +455,7 @@ export class SagaStore {
   /** Read before each attempt. Throws where the saga has no row. */
   async beginAttempt(sagaId: string, order: InvokeOrder | CompensateOrder): Promise<AttemptStart> {
     const { step, op } = order
-    const { rows } = await this.pool.query<ReadRecord & { allFailures: Failures; generation: number }>(
-      prepared(
-        `SELECT ${readColumns}, everywhere AS "allFailures", generation
-         FROM saga CROSS JOIN (SELECT failures AS everywhere, generation FROM failure_injection) WHERE saga_id = $1`,
-        [sagaId],
-      ),
-    )
-    const [row] = rows
+    const row = await this.#readForAttempt(sagaId)
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
       await this.#declare(sagaId, step, {
@@ -424,11 +472,27 @@ export class SagaStore {
       ended: endedAttempts(row, { step, op }),
       injection: {
         scope: own ? `saga ${sagaId}` : `all ${row.generation}`,
-        failures: (own ?? row.allFailures)[step] ?? [],
+        failures: (own ?? row.everywhere)[step] ?? [],
       },
       secrets: this.secretsOf(row),
       seen: row,
     }
+  }
+
+  async #readForAttempt(sagaId: string): Promise<(ReadRecord & FailuresInForce) | undefined> {
+    if (this.#gathered) {
+      const { reads, failures } = this.#gathered
+      const [record, inForce] = await Promise.all([reads.add(sagaId), failures.add(undefined)])
+      return record && { ...record, ...inForce }
+    }
+    const { rows } = await this.pool.query<ReadRecord & FailuresInForce>(
+      prepared(
+        `SELECT ${readColumns}, everywhere, generation
+         FROM saga CROSS JOIN (SELECT failures AS everywhere, generation FROM failure_injection) WHERE saga_id = $1`,
+        [sagaId],
+      ),
+    )
+    return rows[0]
   }
 
   /**
@@ -455,7 +519,7 @@ export class SagaStore {
     }
     if (seen) {
       const { changes, entries, changed } = after(seen)
-      if (entries.length > 0 && (await write(this.pool, seen, changes, entries, this.onLogged))) return changed
+      if (entries.length > 0 && (await this.#write({ record: seen, changes, entries }))) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
       const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])
@@ -780,7 +844,7 @@ export class SagaStore {
     const record = seen ?? (await this.get(sagaId))
     if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
     try {
-      return await work(record, saveOn(this.pool, record, this.onLogged), undefined)
+      return await work(record, saveBy(this.#write, record), undefined)
     } catch (error) {
       if (!(error instanceof LockFirst)) throw error
     }
@@ -798,7 +862,11 @@ export class SagaStore {
       ])
       const [record] = rows
       if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
-      return work(record, saveOn(tx, record, this.onLogged), tx)
+      return work(
+        record,
+        saveBy((change) => write(tx, change, this.onLogged), record),
+        tx,
+      )
     }
     return within ? locked(within) : withTransaction(this.pool, locked)
   }
@@ -826,7 +894,7 @@ async function completeNested(tx: Client, record: SagaRecord, onLogged: OnLogged
   )
   for (const nested of rows) {
     const { changes, entries } = afterCompletion(nested, nested.result)
-    await saveOn(tx, nested, onLogged)(changes, entries)
+    await saveBy((change) => write(tx, change, onLogged), nested)(changes, entries)
     await completeNested(tx, nested, onLogged)
   }
 }

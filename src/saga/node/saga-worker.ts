@@ -14,6 +14,7 @@ import type { AnyForwardParticipant } from '../types.js'
 import { makeSagaActivities, makeSagaCalls } from './activities.js'
 import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas } from './bundle.js'
+import { Slots } from './gathering.js'
 import { makeGroupActivities } from './group.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
 import { SagaMirror } from './mirror.js'
@@ -28,6 +29,8 @@ import type { SagaType } from './saga-type.js'
 
 /** At once; the SDK's own default. */
 const LOCAL_ACTIVITIES = 100
+/** Of sagas that share a run, at once, each with a connection of its own: PostgreSQL gains nothing from more. */
+const GROUPED_CALLS = 16
 
 export interface SagaWorkerOptions extends Times {
   connection: NativeConnection
@@ -106,6 +109,16 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
     const sagaCalls = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
+    const gatheringStore = new SagaStore(pool, sagas, { payloadKeys: options.payloadKeys, onLogged, isGathering: true })
+    const groupedCalls = makeSagaCalls({
+      store: gatheringStore,
+      participant,
+      hasSagaStatus,
+      slots: new Slots(GROUPED_CALLS),
+      stepTimeoutMs,
+      deadlineMs,
+      logger,
+    })
     const worker = await Worker.create({
       connection,
       namespace,
@@ -120,7 +133,13 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
         ...makeSweepActivities(store, decisions, starter, mirror, logger),
         ...makeDecisionsActivities(decisions, starter, logger),
         ...makeSagaActivities(sagaCalls),
-        ...makeGroupActivities({ store, starter, callsOf: sagaCalls, times: { stepTimeoutMs, deadlineMs }, logger }),
+        ...makeGroupActivities({
+          store: gatheringStore,
+          starter,
+          callsOf: groupedCalls,
+          times: { stepTimeoutMs, deadlineMs },
+          logger,
+        }),
       },
       // Longer than the longest attempt, or a stop would cut calls off in the middle.
       shutdownGraceTime: stepTimeoutMs + 4_000,

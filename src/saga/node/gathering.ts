@@ -1,0 +1,58 @@
+/**
+ * Does together what is asked for at the same time: as long as one batch is under way the others wait, and then go as one.
+ * `work` answers for each, in order; where it throws, all of its batch fail.
+ */
+export class Gathering<T, R> {
+  #waiting: { item: T; resolve: (answer: R) => void; reject: (error: unknown) => void }[] = []
+  #isWorking = false
+
+  constructor(
+    private readonly work: (items: T[]) => Promise<R[]>,
+    private readonly most: number,
+  ) {}
+
+  add(item: T): Promise<R> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ item, resolve, reject })
+      if (this.#isWorking) return
+      this.#isWorking = true
+      // Whoever asks in this turn of the event loop is in the first batch.
+      setImmediate(() => void this.#run())
+    })
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, this.most)
+      try {
+        const answers = await this.work(batch.map(({ item }) => item))
+        for (const [i, { resolve }] of batch.entries()) resolve(answers[i] as R)
+      } catch (error) {
+        for (const { reject } of batch) reject(error)
+      }
+    }
+    this.#isWorking = false
+  }
+}
+
+/** Lets so many at once through, the others behind them in their order. */
+export class Slots {
+  readonly #waiting: (() => void)[] = []
+  #free: number
+
+  constructor(slots: number) {
+    this.#free = slots
+  }
+
+  async hold<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    try {
+      return await work()
+    } finally {
+      const next = this.#waiting.shift()
+      if (next) next()
+      else this.#free += 1
+    }
+  }
+}
