@@ -15,14 +15,16 @@ import { makePool, sagaBounds } from '../../src/saga/node/db.js'
 import { startApi } from '../../src/run-api.js'
 import { makeSagaActivities, makeSagaCalls } from '../../src/saga/node/activities.js'
 import type { AnyService } from '../../src/saga/node/barrier.js'
+import { Slots } from '../../src/saga/node/gathering.js'
+import { makeGroupActivities } from '../../src/saga/node/group.js'
 import { SagaMirror } from '../../src/saga/node/mirror.js'
 import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
 import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
 import type { SagaType } from '../../src/saga/node/saga-type.js'
-import { completeFailures, type FailuresInput } from '../../src/saga/failure.js'
-import type { Json, SweepActivities } from '../../src/saga/types.js'
+import { completeFailures, type Failures, type FailuresInput } from '../../src/saga/failure.js'
+import type { Json, StepDeclarations, SweepActivities } from '../../src/saga/types.js'
 import { connectTemporal, TASK_QUEUE } from '../../src/temporal.js'
 import { Sagas } from './sagas.js'
 import { query, readShared } from './shared.js'
@@ -41,6 +43,8 @@ export interface Engine {
   sweepOver(client: Client): SweepActivities
   /** Starts a saga of that type; its id. `failures` as in POST /saga. */
   start(type: string, input: object, options?: { failures?: FailuresInput; sagaId?: string }): Promise<string>
+  /** Starts sagas of that type, whose steps the options name, in one run; their ids. */
+  startGroup(type: string, all: { input: object; failures?: FailuresInput }[]): Promise<string[]>
   /** The effects of a saga that stand, each as "service", in the order in which they were made. */
   effects(sagaId: string): Promise<string[]>
   /**
@@ -59,6 +63,8 @@ export interface EngineOptions {
   services: AnyService[]
   /** Types of the sagas, beside those of the module: input is taken as it comes. */
   types: string[]
+  /** Of the types that are started in groups. */
+  steps?: Record<string, StepDeclarations>
   stepTimeoutMs?: number
   deadlineMs?: number
   interceptors?: WorkerInterceptors
@@ -90,19 +96,27 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     return makeSweepActivities(store, decisions, new SagaStarter(client, TASK_QUEUE), mirror, logger)
   }
   const sweep = sweepOver(temporal.client)
+  const calls = {
+    stepTimeoutMs,
+    deadlineMs,
+    logger,
+    hasSagaStatus: () => Promise.resolve(false),
+    participant: makeParticipants(services, participants, { failureInjection: true }),
+  }
+  const grouped = {
+    store: new SagaStore(pool, types.map(takenAsItComes), { isGathering: true }),
+    times: { stepTimeoutMs, deadlineMs },
+    logger,
+  }
   const activities = {
     ...sweep,
     ...makeDecisionsActivities(decisions, starter, logger),
-    ...makeSagaActivities(
-      makeSagaCalls({
-        store,
-        stepTimeoutMs,
-        deadlineMs,
-        logger,
-        hasSagaStatus: () => Promise.resolve(false),
-        participant: makeParticipants(services, participants, { failureInjection: true }),
-      }),
-    ),
+    ...makeSagaActivities(makeSagaCalls({ ...calls, store })),
+    ...makeGroupActivities({
+      ...grouped,
+      starter,
+      callsOf: makeSagaCalls({ ...calls, ...grouped, slots: new Slots(8) }),
+    }),
   }
   let workflowBundle = await bundleWorkflows(options.workflows)
   const startWorker = async () => {
@@ -126,6 +140,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const api = await startApi(config, temporal, logger)
   const sagas = new Sagas({ api: api.url, database, namespace: name })
 
+  const groups: string[] = []
   return {
     sagas,
     client: temporal.client,
@@ -143,6 +158,18 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       sagas.started.push(sagaId)
       return sagaId
     },
+    async startGroup(type, all) {
+      const saga = takenAsItComes(type)
+      const sagaIds = all.map(() => randomUUID())
+      for (const [i, { input, failures = {} }] of all.entries()) {
+        const parsed = saga.parse({ ...input, failures }) as { input: Json; failures: Failures }
+        const intent = { sagaId: sagaIds[i] ?? '', saga, steps: options.steps?.[type] ?? {}, ...parsed, maxOpen: 1_000 }
+        await store.writeIntent(intent)
+      }
+      await starter.startGroup(type, sagaIds)
+      groups.push(`saga-group-${sagaIds[0]}`)
+      return sagaIds
+    },
     async effects(sagaId) {
       const rows = await query<{ service: string }>(
         database,
@@ -152,7 +179,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       return rows.map(({ service }) => service)
     },
     async replay({ failedTasks = false } = {}) {
-      for (const sagaId of sagas.started) {
+      for (const sagaId of [...sagas.started, ...groups]) {
         // The latest run first, then those that it has continued.
         let runId: string | undefined
         do {
