@@ -29,6 +29,8 @@ const programSettings = Type.Object({
   SAGA_DEADLINE_MS: Type.Integer({ default: 3_600_000, minimum: 100 }),
   /** Unfinished single sagas at once; beyond it POST /saga answers 503. */
   MAX_OPEN_SAGAS: Type.Integer({ default: 500, minimum: 1 }),
+  /** auto: sagas that come while others are being started share a run. */
+  SAGA_GROUPING: Type.Union([Type.Literal('off'), Type.Literal('auto')], { default: 'off' }),
   LOG_LEVEL: Type.String({ default: 'info' }),
   /** Where `npm run worker` shows its figures for Prometheus, at HOST; left out, nowhere. The API has /metrics. */
   METRICS_PORT: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
@@ -82,6 +84,8 @@ export interface Config {
   stepTimeoutMs: number
   deadlineMs: number
   maxOpenSagas: number
+  /** Whether sagas that come at the same time share a run. */
+  isGrouping: boolean
   logLevel: string
   /** Whether spans are sent to a collector. */
   isTraced: boolean
@@ -119,6 +123,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     stepTimeoutMs: settings.SAGA_STEP_TIMEOUT_MS,
     deadlineMs: settings.SAGA_DEADLINE_MS,
     maxOpenSagas: settings.MAX_OPEN_SAGAS,
+    isGrouping: settings.SAGA_GROUPING === 'auto',
     logLevel: settings.LOG_LEVEL,
     isTraced: isTraced(settings),
     ...(settings.METRICS_PORT !== undefined && { metricsPort: settings.METRICS_PORT }),

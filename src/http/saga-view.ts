@@ -11,7 +11,7 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  return { ...(toView(withRunning(record)) as Omit<Saga, 'links'>), links: toLinks(record.sagaId, links) }
+  return { ...(toView(withRunning(record)) as Omit<Saga, 'links'>), links: toLinks(record, links) }
 }
 
 /** What a rollback would do now. */
@@ -20,8 +20,8 @@ export function toPlan(record: SagaRecord): Plan {
   return planOf(now, declaredSteps(record), inputsOf(record))
 }
 
-export function toAccepted({ sagaId, status }: SagaRecord, links: LinkOptions): SagaAccepted {
-  return { sagaId, status, links: toLinks(sagaId, links) }
+export function toAccepted(record: SagaRecord, links: LinkOptions): SagaAccepted {
+  return { sagaId: record.sagaId, status: record.status, links: toLinks(record, links) }
 }
 
 /** Where Temporal's Web UI shows a workflow. */
@@ -29,12 +29,12 @@ export function temporalLink(workflowId: string, { temporalUiUrl, namespace }: L
   return `${temporalUiUrl}/namespaces/${encodeURIComponent(namespace)}/workflows/${encodeURIComponent(workflowId)}`
 }
 
-function toLinks(sagaId: string, links: LinkOptions): Saga['links'] {
+function toLinks({ sagaId, carriedBy }: SagaRecord, links: LinkOptions): Saga['links'] {
   const id = encodeURIComponent(sagaId)
   return {
     self: `/saga/${id}`,
     logs: `/logs?saga=${id}`,
     events: `/saga/${id}/events`,
-    temporal: temporalLink(sagaId, links),
+    temporal: temporalLink(carriedBy ?? sagaId, links),
   }
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { whileAway } from '../../saga/node/db.js'
+import { SagaGrouper } from '../../saga/node/saga-grouper.js'
 import { isEnded, isPastPivot, type SagaRecord } from '../../saga/node/saga-record.js'
 import type { Standing } from '../../saga/node/saga-row.js'
 import type { Decision } from '../../saga/types.js'
@@ -38,6 +39,9 @@ const started = {
 export const sagaRoutes =
   ({ config, store, starter, feed, temporalHealth, links }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
+    const grouper = config.isGrouping ? new SagaGrouper(starter, store) : undefined
+    const start = (saga: SagaRecord) => (grouper ? grouper.start(saga) : starter.start(saga, store.requestOf(saga)))
+
     app.post(
       '/saga',
       {
@@ -121,7 +125,7 @@ export const sagaRoutes =
       }
       const { record: saga } = answer
       if (saga.firstRunId === null && saga.fate === 'open') {
-        await starter.start(saga, store.requestOf(saga)).catch((error: Error) => {
+        await start(saga).catch((error: Error) => {
           app.log.warn({ sagaId: saga.sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
         })
       }

@@ -80,7 +80,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       seen = start.seen
       // Whose fate is decided its pivot was settled before; the claim that follows says how it stands.
       if (order.op === 'settle' && start.fate !== 'open') throw new SettledBefore()
-      refuseStart(start, order)
+      refuseStart(start, order, { isShared: slots !== undefined })
       // Steps never reached are not called, only settled: nothing is injected there.
       const isReached = order.op === 'invoke' || order.reached
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
@@ -322,15 +322,20 @@ class NotAnAttempt extends Error {
   }
 }
 
-function refuseStart({ fate, isCancelled, ended }: AttemptStart, order: InvokeOrder | CompensateOrder): void {
+function refuseStart(
+  { fate, isCancelled, ended }: AttemptStart,
+  order: InvokeOrder | CompensateOrder,
+  { isShared }: { isShared: boolean },
+): void {
   const { step, op, budget } = order
   const expected = op === 'compensate' ? 'rollback' : 'open'
   if (fate !== expected) {
     const what = op === 'invoke' ? 'is not called any more' : 'is not to be compensated'
     throw new NotAnAttempt(outcomeUnknown(`${step} ${what}: the saga is ${fate}`, { nonRetryable: true }))
   }
-  // Behind it there would be no way back, and somebody was told that the saga stops.
-  if (order.op === 'invoke' && order.kind === 'pivot' && isCancelled) {
+  // Behind a pivot there would be no way back, and somebody was told that the saga stops. A run that is shared is not
+  // cancelled for one of its sagas: it learns of it here.
+  if (order.op === 'invoke' && (isShared || order.kind === 'pivot') && isCancelled) {
     throw new NotAnAttempt(
       ApplicationFailure.create({ type: FailureType.Cancelled, message: 'cancelled', nonRetryable: true }),
     )
