@@ -29,6 +29,8 @@ export const FailureType = {
   UnknownDecisions: 'UnknownDecisions',
   /** A compensation is done, and yet its participant still finds something of the saga. */
   Residue: 'Residue',
+  /** A saga that shares a run is not to be waited for any longer: it goes on in one of its own. */
+  LeavesGroup: 'LeavesGroup',
   /** Something is encrypted with a key that is not at hand: no attempt was made, and none counts, until it is. */
   UnreadablePayload: 'UnreadablePayload',
 } as const

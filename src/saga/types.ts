@@ -431,6 +431,8 @@ export type GroupedCalls = Pick<
 > & {
   /** `elsewhere`: another run has it. */
   openMember(order: MemberOrder): Promise<Opening | { go: 'elsewhere' }>
+  /** Gives the saga a run of its own, which goes on from its row. */
+  leaveGroup(): Promise<void>
 }
 
 /** One call for each of many sagas. */
@@ -445,8 +447,6 @@ export type Answer = { ok: unknown } | { failure: { type: string; message: strin
 export interface GroupActivities {
   /** Makes the calls side by side; the answers in their order. One that fails does not hold the others. */
   callMany(batch: CallBatch): Promise<Answer[]>
-  /** Gives sagas runs of their own, which go on from their rows. */
-  releaseSagas(order: { sagaIds: string[] }): Promise<void>
 }
 
 /** The workflow's side of a call that decides for many sagas; src/saga/node/saga-decisions.ts implements it. */

@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
-import { applicationFailureOf, toSagaError } from '../errors.js'
+import { applicationFailureOf, FailureType, toSagaError } from '../errors.js'
 import type { Answer, CallBatch, GroupActivities, GroupedCalls, MemberOrder, SagaActivities } from '../types.js'
 import { isPassing } from './db.js'
-import type { SagaRecord } from './saga-record.js'
 import type { SagaStarter } from './saga-starter.js'
 import type { SagaStore, Times } from './saga-store.js'
 
@@ -23,6 +22,13 @@ export function makeGroupActivities({ store, starter, callsOf, times, logger }: 
   const of = (sagaId: string): GroupedCalls => ({
     ...callsOf(sagaId),
     openMember: (order: MemberOrder) => store.openMember(sagaId, order, times),
+    async leaveGroup() {
+      const record = await store.release(sagaId)
+      if (!record) return
+      await starter.start(record, store.requestOf(record)).catch((error: Error) => {
+        logger.warn({ sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
+      })
+    },
   })
 
   /** As a saga's own run would: a database that is away is waited for, however long. */
@@ -45,17 +51,14 @@ export function makeGroupActivities({ store, starter, callsOf, times, logger }: 
 
   return {
     // At once, so that what they read and write is gathered.
-    callMany: ({ name, calls }) => Promise.all(calls.map((call) => answer(name, call))),
-
-    async releaseSagas({ sagaIds }) {
-      const released = await store.release(sagaIds)
-      const each = async (record: SagaRecord) => {
-        await starter.start(record, store.requestOf(record)).catch((error: Error) => {
-          logger.warn({ sagaId: record.sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
-        })
-      }
-      await Promise.all(released.map(each))
-    },
+    callMany: ({ name, calls }) =>
+      untilStragglers(
+        calls.map((call) => answer(name, call)),
+        (i) => {
+          logger.info({ sagaId: calls[i]?.sagaId, name }, 'A saga leaves its group, for its call takes much longer')
+          return leaves
+        },
+      ),
   }
 }
 
@@ -70,4 +73,42 @@ function withoutView(answer: unknown): unknown {
   if (typeof answer !== 'object' || answer === null) return answer
   const { view, changed, inputs, ...rest } = answer as Record<string, unknown>
   return rest
+}
+
+/** The saga's own run makes the call again, and its barrier has the answer of this one. */
+const leaves: Answer = {
+  failure: {
+    type: FailureType.LeavesGroup,
+    message: 'its call takes much longer than those of the others',
+    nonRetryable: true,
+  },
+}
+
+/** A call may take so much longer than half of the others, in ms at least and in all. */
+const STRAGGLING = { leastMs: 300, times: 4 }
+
+/** The answers, in their order; of those that nobody should wait for what `leave` says in their place. */
+async function untilStragglers<T>(all: Promise<T>[], leave: (i: number) => T): Promise<T[]> {
+  const answers = new Map<number, T>()
+  const began = Date.now()
+  let timer: NodeJS.Timeout | undefined
+  const straggling = new Promise<void>((resolve) => {
+    for (const [i, one] of all.entries()) {
+      void one.then(
+        (answer) => {
+          answers.set(i, answer)
+          if (timer || answers.size < all.length / 2) return
+          const mostMs = Math.max(STRAGGLING.leastMs, STRAGGLING.times * (Date.now() - began))
+          timer = setTimeout(resolve, began + mostMs - Date.now())
+        },
+        () => {},
+      )
+    }
+  })
+  try {
+    await Promise.race([Promise.all(all), straggling])
+  } finally {
+    clearTimeout(timer)
+  }
+  return all.map((_, i) => answers.get(i) ?? leave(i))
 }

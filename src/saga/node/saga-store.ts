@@ -387,14 +387,14 @@ export class SagaStore {
         }
   }
 
-  /** Takes sagas out of their group: from here on they have no run, until they are started. Those that were taken out. */
-  async release(sagaIds: string[]): Promise<SagaRecord[]> {
+  /** Takes a saga out of its group: from here on it has no run, until it is started. Undefined where it has ended, or left before. */
+  async release(sagaId: string): Promise<SagaRecord | undefined> {
     const { rows } = await this.pool.query(
       `UPDATE saga SET first_run_id = NULL, carried_by = NULL
-       WHERE saga_id = ANY ($1) AND fate IN ('open', 'rollback') AND carried_by IS NOT NULL RETURNING ${recordColumns}`,
-      [sagaIds],
+       WHERE saga_id = $1 AND fate IN ('open', 'rollback') AND carried_by IS NOT NULL RETURNING ${recordColumns}`,
+      [sagaId],
     )
-    return rows
+    return rows[0]
   }
 
   /**

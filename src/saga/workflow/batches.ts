@@ -5,7 +5,7 @@ import type { Answer, CallBatch, GroupedCalls } from '../types.js'
 /** Sagas of one call at most: what it brings back has to fit a payload. */
 const MOST_CALLS = 500
 
-/** Microtasks without a further call behind which nobody of this turn has more to say. */
+/** Microtasks without a further move behind which no saga of this turn has more to say. */
 const QUIET = 64
 
 /** How far a wait may be longer than asked, in ms, so that those of many sagas are one timer. */
@@ -24,7 +24,10 @@ interface Waiting {
  */
 export class Batches {
   readonly #waiting = new Map<string, Waiting[]>()
+  readonly #forgotten = new Set<string>()
   #isSending = false
+  /** Calls that sagas have made, waits that they have begun, ends that they have come to. */
+  #moves = 0
   readonly #timers = new Map<number, Promise<void>>()
 
   /** Out of the reach of what cancels one of the sagas. */
@@ -42,6 +45,7 @@ export class Batches {
 
   /** The same timer for all that wait equally long. */
   async sleep(ms: number): Promise<void> {
+    this.#moves += 1
     const until = Math.ceil((Date.now() + ms) / TIMER_GRAIN) * TIMER_GRAIN
     let timer = this.#timers.get(until)
     if (!timer) {
@@ -51,7 +55,19 @@ export class Batches {
     await timer
   }
 
+  /** A saga has come to its end. */
+  moved(): void {
+    this.#moves += 1
+  }
+
+  /** A saga leaves the group: what its code still calls is not done any more. */
+  forget(sagaId: string): void {
+    this.#forgotten.add(sagaId)
+  }
+
   #call(name: keyof GroupedCalls, sagaId: string, order: unknown): Promise<unknown> {
+    this.#moves += 1
+    if (this.#forgotten.has(sagaId) && name !== 'leaveGroup') return new Promise<never>(() => {})
     // Calls of different steps are made apart: a saga that hangs in one must not hold the others.
     const { step } = (order ?? {}) as { step?: string }
     const key = step === undefined ? name : `${name} ${step}`
@@ -67,14 +83,15 @@ export class Batches {
   }
 
   async #send(): Promise<void> {
-    await this.#quiet()
+    await this.#quiet(Infinity)
     for (;;) {
       const [key, all] = this.#most() ?? []
       if (key === undefined || all === undefined) break
       const calls = all.splice(0, MOST_CALLS)
       if (all.length === 0) this.#waiting.delete(key)
+      const moves = this.#moves
       await this.#sendOne(key, calls)
-      await this.#quiet()
+      await this.#quiet(moves + calls.length)
     }
     this.#isSending = false
   }
@@ -102,13 +119,12 @@ export class Batches {
     return most
   }
 
-  /** Until the sagas that have gone on in this turn have all come to their next call, or to their end. */
-  async #quiet(): Promise<void> {
-    const size = () => [...this.#waiting.values()].reduce((sum, { length }) => sum + length, 0)
-    for (let left = QUIET, known = size(); left > 0; left -= 1) {
+  /** Until the sagas that go on in this turn have all moved, or seem to: one that waits for two steps at once may not. */
+  async #quiet(moves: number): Promise<void> {
+    for (let left = QUIET, known = this.#moves; left > 0 && this.#moves < moves; left -= 1) {
       await undefined
-      if (known !== size()) {
-        known = size()
+      if (known !== this.#moves) {
+        known = this.#moves
         left = QUIET
       }
     }

@@ -86,17 +86,17 @@ export function defineSaga<Steps extends StepDeclarations, Input, Result>(
   body: SagaBody<Steps, Input, Result>,
 ): Saga<Input, Result, Steps> {
   checkOrder(type, steps)
-  definitions.set(type, { type, steps, body } as unknown as Defined)
+  definitions.set(type, { type, steps, body } as unknown as Definition)
   const workflow = (input: Input) => runSaga({ type, steps, body }, input)
   return Object.assign(workflow, { type, steps })
 }
 
-type Defined = SagaDefinition<StepDeclarations, Json, Json>
+export type Definition = SagaDefinition<StepDeclarations, Json, Json>
 
 /** Every saga of the bundle, by its type: a run that many share has only the type's name. */
-const definitions = new Map<string, Defined>()
+const definitions = new Map<string, Definition>()
 
-export function definitionOf(type: string): Defined {
+export function definitionOf(type: string): Definition {
   const found = definitions.get(type)
   if (!found) throw new Error(`The workflow bundle has no saga ${type}; export it from its module.`)
   return found

@@ -8,21 +8,22 @@ import type {
   GroupedCalls,
   InvokeOrder,
   Json,
+  Opening,
   RunSettings,
   SagaActivities,
   SettleVerdict,
+  StepDeclarations,
 } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { Batches } from './batches.js'
 import { afterFirst, isRetryable, type CallOf, type Calls, type Limits } from './calls.js'
-import { definitionOf } from './define-saga.js'
+import { definitionOf, type Definition } from './define-saga.js'
 import { runNested } from './nested.js'
 import type { People, Run } from './run.js'
-import { follow, type SagaDefinition } from './run-saga.js'
+import { follow } from './run-saga.js'
 import { SagaState } from './saga-state.js'
-import type { StepDeclarations } from '../types.js'
 
-const { callMany, releaseSagas } = proxyLocalActivities<GroupActivities>({
+const { callMany } = proxyLocalActivities<GroupActivities>({
   startToCloseTimeout: '10m',
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' },
 })
@@ -35,81 +36,74 @@ export interface Group {
 
 /**
  * Runs many sagas at once, each with its own code, row, log and barrier: what they wait for at the same time is one activity.
- * One that gets stuck, or whose code does what only a run of its own can, leaves the group and goes on as its own workflow.
+ * One that needs a person, or whose call takes much longer than the others', leaves and goes on as its own workflow.
  */
 export async function sagaGroup({ type, sagaIds }: Group): Promise<void> {
-  await runTogether(definitionOf(type), sagaIds)
-}
-
-export async function runTogether(
-  saga: SagaDefinition<StepDeclarations, Json, Json>,
-  sagaIds: string[],
-): Promise<void> {
-  const left: string[] = []
+  const saga = definitionOf(type)
   await CancellationScope.nonCancellable(() => {
     const batches = new Batches(callMany)
-    return Promise.all(
-      sagaIds.map(async (sagaId) => {
-        if (!(await runMember(saga, sagaId, batches))) left.push(sagaId)
-      }),
-    )
+    return Promise.all(sagaIds.map((sagaId) => runMember(saga, sagaId, batches)))
   })
-  if (left.length > 0) await CancellationScope.nonCancellable(() => releaseSagas({ sagaIds: left }))
 }
 
-/** One saga of a group, to its end; false where it is to go on in a run of its own. */
-async function runMember(
-  saga: SagaDefinition<StepDeclarations, Json, Json>,
-  sagaId: string,
-  batches: Batches,
-): Promise<boolean> {
+async function runMember(saga: Definition, sagaId: string, batches: Batches): Promise<void> {
   const calls = batches.callsOf(sagaId)
-  try {
-    const { firstExecutionRunId: firstRunId, workflowId: carriedBy } = workflowInfo()
-    const opening = await calls.openMember({ type: saga.type, steps: saga.steps, firstRunId, carriedBy })
-    if (opening.go === 'ended' || opening.go === 'elsewhere') return true
-    const { settings, decided } = opening
-    const run = new Member(sagaId, saga.steps, calls, batches, settings, decided)
-    const sagaScope = new CancellationScope({ cancellable: true })
-    await sagaScope.run(() =>
-      CancellationScope.nonCancellable(() => follow(saga, run, opening, { state: new SagaState(), sagaScope })),
+  const { firstExecutionRunId: firstRunId, workflowId: carriedBy } = workflowInfo()
+  const opening = await calls.openMember({ type: saga.type, steps: saga.steps, firstRunId, carriedBy })
+  if (opening.go !== 'ended' && opening.go !== 'elsewhere') {
+    const member = new Member(sagaId, saga, calls, batches, opening)
+    const sagaScope = new CancellationScope()
+    const end = follow(saga, member, opening, { state: new SagaState(), sagaScope })
+    const isOver = end.then(
+      () => true,
+      // Whatever else keeps it here it meets again in its own run, where it is looked after as any saga is.
+      (error: unknown) => error instanceof SagaEnded,
     )
-    return true
-  } catch (error) {
-    // Whatever else keeps it here it meets again in its own run, where it is looked after as for any saga.
-    return error instanceof SagaEnded
+    if (!(await Promise.race([isOver, member.hasLeft]))) await calls.leaveGroup()
   }
+  batches.moved()
 }
 
-/** The saga is to go on in a run of its own. */
-class LeavesGroup extends Error {}
-
+/** One saga of a group: its run, and whoever it has to do with. */
 class Member implements Run, People {
   readonly caller: Calls
   readonly store: SagaActivities
+  readonly steps: StepDeclarations
   readonly decided: ReadonlyMap<string, DecidedStep>
   readonly people = this
+  readonly #left = new Trigger<false>()
 
   constructor(
     readonly sagaId: string,
-    readonly steps: StepDeclarations,
+    { steps }: Definition,
     calls: GroupedCalls,
     private readonly batches: Batches,
-    settings: RunSettings,
-    decided: DecidedStep[],
+    { settings, decided }: Exclude<Opening, { go: 'ended' }>,
   ) {
+    this.steps = steps
     this.store = calls as unknown as SagaActivities
-    this.caller = new GroupedCaller(sagaId, calls, settings, (ms) => this.sleep(ms))
+    this.caller = new GroupedCaller(this, calls, settings)
     this.decided = new Map(decided.map((one) => [one.step, one]))
   }
 
+  /** False once it is to go on in a run of its own. */
+  get hasLeft(): Promise<false> {
+    return Promise.resolve(this.#left)
+  }
+
+  /** Its code is left where it stands: nothing that it might still do counts. */
+  leave(): Promise<never> {
+    this.batches.forget(this.sagaId)
+    this.#left.resolve(false)
+    return new Promise<never>(() => {})
+  }
+
   sleep(ms: number): Promise<void> {
-    const cancelled = CancellationScope.current().cancelRequested
-    return Promise.race([this.batches.sleep(ms), cancelled])
+    return Promise.race([this.batches.sleep(ms), CancellationScope.current().cancelRequested])
   }
 
   again(): Promise<never> {
-    throw new LeavesGroup()
+    return this.leave()
   }
 
   know(): void {}
@@ -122,8 +116,7 @@ class Member implements Run, People {
   async wait(order: Parameters<People['wait']>[0]): ReturnType<People['wait']> {
     const parked = await this.store.parkSaga({ ...order, decisions: this.known(order.step) })
     if (parked.go === 'ended') throw new SagaEnded(parked.ending)
-    if (parked.go === 'again') return { action: 'retry' }
-    throw new LeavesGroup()
+    return parked.go === 'again' ? { action: 'retry' } : this.leave()
   }
 }
 
@@ -132,10 +125,9 @@ class GroupedCaller implements Calls {
   readonly disagreement = new Trigger<never>()
 
   constructor(
-    private readonly sagaId: string,
+    private readonly member: Member,
     private readonly calls: GroupedCalls,
     private readonly settings: RunSettings,
-    private readonly sleep: (ms: number) => Promise<void>,
   ) {
     void this.disagreement.then(undefined, () => {})
   }
@@ -144,18 +136,18 @@ class GroupedCaller implements Calls {
     const { step, service, nestedId, input } = order
     if (nestedId !== undefined) {
       throwIfStopped(limits)
-      const child = { sagaId: this.sagaId, step, nestedId, type: service, input, op: 'invoke' } as const
-      await (limits.scope ? limits.scope.run(() => runNested(child)) : runNested(child))
+      const nested = { ...this.#nesting(step), nestedId, type: service, input, op: 'invoke' } as const
+      await (limits.scope ? limits.scope.run(() => runNested(nested)) : runNested(nested))
     }
     return this.#tried(policy, limits, () => this.calls.invoke({ ...order, ...this.#timeout }))
   }
 
-  async compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
+  compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
+    const { step, nestedId } = order
     return this.#tried(policy, {}, async () => {
-      const { step, nestedId } = order
       if (nestedId !== undefined) {
         const claim = await this.calls.claimNested({ nestedId })
-        if (claim.go === 'run') await runNested({ sagaId: this.sagaId, step, nestedId, ...claim, op: 'compensate' })
+        if (claim.go === 'run') await runNested({ ...this.#nesting(step), nestedId, ...claim, op: 'compensate' })
       }
       return this.calls.compensate({ ...order, ...this.#timeout })
     })
@@ -169,6 +161,10 @@ class GroupedCaller implements Calls {
     return { timeoutMs: this.settings.stepTimeoutMs }
   }
 
+  #nesting(step: string) {
+    return { sagaId: this.member.sagaId, step }
+  }
+
   async #tried<T>(policy: CallPolicy, { withinMs, scope }: Limits, attempt: () => Promise<T>): Promise<T> {
     const until = withinMs === undefined ? Infinity : Date.now() + withinMs
     for (let left = policy; ; left = afterFirst(left)) {
@@ -176,11 +172,12 @@ class GroupedCaller implements Calls {
       try {
         return await attempt()
       } catch (error) {
-        // Its attempts have not even begun; one that runs alone waits for the key.
-        if (applicationFailureOf(error)?.type === FailureType.UnreadablePayload) throw new LeavesGroup()
+        const { type } = applicationFailureOf(error) ?? {}
+        // One that runs alone waits for the key.
+        if (type === FailureType.LeavesGroup || type === FailureType.UnreadablePayload) return this.member.leave()
         if (!isRetryable(error) || left.attempts <= 1 || Date.now() + left.firstDelayMs > until) throw error
       }
-      await (scope ? scope.run(() => this.sleep(left.firstDelayMs)) : this.sleep(left.firstDelayMs))
+      await (scope ?? CancellationScope.current()).run(() => this.member.sleep(left.firstDelayMs))
     }
   }
 }
