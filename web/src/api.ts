@@ -32,6 +32,16 @@ export const logOut = (): Promise<Login> => post('/logout', {})
 /** Told when an answer says that a login is needed, as where a session has ended. */
 export const loginNeeded = new EventTarget()
 
+/** How the last call went, for the whole page: `trouble` says why there was no good answer. Fires `change`. */
+export const server = new (class extends EventTarget {
+  trouble: string | undefined
+  tell(trouble?: string): void {
+    if (trouble === this.trouble) return
+    this.trouble = trouble
+    this.dispatchEvent(new Event('change'))
+  }
+})()
+
 /** A lost answer is safe to ask for again with the same key: the API then starts no second saga. */
 export const startSaga = (body: CreateUserRequest, idempotencyKey: string): Promise<SagaAccepted> =>
   post('/saga', body, { 'idempotency-key': idempotencyKey })
@@ -63,15 +73,17 @@ const post = <T>(path: string, body: object, headers: Record<string, string> = {
   })
 
 async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
-  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(10_000) }).catch(() => {
-    throw new ServerAway()
-  })
-  const answer = await response.json().catch(() => undefined)
-  if (response.ok && answer !== undefined) return answer
+  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(10_000) }).catch(() => undefined)
+  const answer = await response?.json().catch(() => undefined)
+  if (response?.ok && answer !== undefined) {
+    server.tell()
+    return answer
+  }
   // Without a problem in JSON it was something between here and the API that answered, such as a proxy.
-  if (!isProblem(answer)) throw new ServerAway()
-  if (answer.status === 401) loginNeeded.dispatchEvent(new Event('needed'))
-  throw new ApiError(answer)
+  const error = isProblem(answer) ? new ApiError(answer) : new ServerAway()
+  server.tell(error instanceof ServerAway || error.problem.status >= 500 ? error.message : undefined)
+  if (error instanceof ApiError && error.problem.status === 401) loginNeeded.dispatchEvent(new Event('needed'))
+  throw error
 }
 
 function isProblem(answer: unknown): answer is Problem {

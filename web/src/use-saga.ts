@@ -18,9 +18,9 @@ export const isEnded = (status: SagaStatus): boolean =>
 
 /**
  * Follows one saga by its events until it has ended. Everything shown of it comes from this one stream, so no part is
- * ever older than another. `onRow` (stable) hears each log row.
+ * ever older than another.
  */
-export function useSaga(sagaId: string, onRow: (row: LogRow) => void): WatchedSaga {
+export function useSaga(sagaId: string): WatchedSaga {
   const [watched, setWatched] = useState<WatchedSaga>({ saga: undefined, rows: [], stream: 'open' })
 
   useEffect(() => {
@@ -33,7 +33,6 @@ export function useSaga(sagaId: string, onRow: (row: LogRow) => void): WatchedSa
       events.addEventListener('open', () => setWatched((was) => ({ ...was, stream: 'open' })))
       events.addEventListener('log', ({ data }: MessageEvent<string>) => {
         const row: LogRow = JSON.parse(data)
-        onRow(row)
         setWatched((was) => (was.rows.some(({ id }) => id === row.id) ? was : { ...was, rows: [...was.rows, row] }))
       })
       events.addEventListener('status', ({ data }: MessageEvent<string>) => {
@@ -65,7 +64,7 @@ export function useSaga(sagaId: string, onRow: (row: LogRow) => void): WatchedSa
       clearTimeout(timer)
       events.close()
     }
-  }, [sagaId, onRow])
+  }, [sagaId])
 
   return watched
 }

@@ -1,5 +1,5 @@
+import { useParams } from '@tanstack/react-router'
 import { useEffect, useRef, type ReactNode } from 'react'
-import type { LogRow } from '../api'
 import { CancelForm } from '../components/cancel-form'
 import { CopyId } from '../components/copy-id'
 import { Moment } from '../components/moment'
@@ -9,8 +9,17 @@ import { duration, tell } from '../saga-words'
 import { useSaga } from '../use-saga'
 
 /** One saga as it happens. */
-export function SagaPage({ sagaId, onRow }: { sagaId: string; onRow: (row: LogRow) => void }) {
-  const { saga, rows, stream, detail } = useSaga(sagaId, onRow)
+export function SagaPage() {
+  const { sagaId } = useParams({ from: '/saga/$sagaId' })
+  return (
+    <main className="plain">
+      <WatchedSaga key={sagaId} sagaId={sagaId} />
+    </main>
+  )
+}
+
+function WatchedSaga({ sagaId }: { sagaId: string }) {
+  const { saga, rows, stream, detail } = useSaga(sagaId)
   const title = useRef<HTMLHeadingElement>(null)
 
   useEffect(() => {
