@@ -1,11 +1,12 @@
+import type { Static } from 'typebox'
 import type { Problem } from '../../src/http/schemas/common.js'
 import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
-import type { CreateUserRequest, Saga, SagaAccepted } from '../../src/http/schemas/saga.js'
+import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
-export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted }
+export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted, SagaPlan }
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
 /** The server answered, and said what is wrong. */
@@ -46,8 +47,21 @@ export const server = new (class extends EventTarget {
 export const startSaga = (body: CreateUserRequest, idempotencyKey: string): Promise<SagaAccepted> =>
   post('/saga', body, { 'idempotency-key': idempotencyKey })
 
-export const cancelSaga = (sagaId: string, reason: string): Promise<SagaAccepted> =>
-  post(`${sagaPath(sagaId)}/cancel`, { reason })
+/** `actor` only where there is no login. */
+export const cancelSaga = (sagaId: string, body: { reason: string; actor?: string }): Promise<SagaAccepted> =>
+  post(`${sagaPath(sagaId)}/cancel`, body)
+
+/** A person's word on what is stuck; `actor` only where there is no login. */
+export type DecisionWord = Omit<Static<typeof DecisionRequest>, 'actor'> & { actor?: string }
+export const decideSaga = (sagaId: string, word: DecisionWord): Promise<Saga> =>
+  post(`${sagaPath(sagaId)}/decision`, word)
+
+/** What a rollback would do now. */
+export const getPlan = (sagaId: string): Promise<SagaPlan> => call(`${sagaPath(sagaId)}/plan`)
+
+/** The newest rows of one saga, oldest first. */
+export const getSagaLog = async (sagaId: string): Promise<LogRow[]> =>
+  (await call<Logs>(`/logs?limit=500&saga=${encodeURIComponent(sagaId)}`)).logs.toReversed()
 
 export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
 
@@ -63,7 +77,7 @@ export const getLogs = async (): Promise<LogRow[]> => (await call<Logs>('/logs')
 /** Log rows and changes of a saga as they happen; it reconnects by itself until it is closed. */
 export const sagaEvents = (sagaId: string): EventSource => new EventSource(`${sagaPath(sagaId)}/events`)
 
-const sagaPath = (sagaId: string) => `/saga/${encodeURIComponent(sagaId)}`
+export const sagaPath = (sagaId: string) => `/saga/${encodeURIComponent(sagaId)}`
 
 const post = <T>(path: string, body: object, headers: Record<string, string> = {}): Promise<T> =>
   call(path, {

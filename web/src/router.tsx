@@ -11,7 +11,7 @@ import { FailuresPage } from './pages/failures'
 import { ListPage, listSearch } from './pages/list'
 import { LogPage, logSearch } from './pages/log'
 import { OverviewPage, overviewSearch } from './pages/overview'
-import { SagaPage } from './pages/saga'
+import { SagaPage, sagaSearch } from './pages/saga'
 import { StartPage } from './pages/start'
 
 // Which page the address names. What a page shows is all in it, so that a view can be shared.
@@ -22,7 +22,7 @@ const under = <Path extends string>(path: Path) => ({ getParentRoute: () => root
 const routeTree = root.addChildren([
   createRoute({ ...under('/'), component: StartPage }),
   createRoute({ ...under('/sagas'), component: ListPage, validateSearch: listSearch }),
-  createRoute({ ...under('/saga/$sagaId'), component: SagaPage }),
+  createRoute({ ...under('/saga/$sagaId'), component: SagaPage, validateSearch: sagaSearch }),
   createRoute({ ...under('/log'), component: LogPage, validateSearch: logSearch }),
   createRoute({ ...under('/overview'), component: OverviewPage, validateSearch: overviewSearch }),
   createRoute({ ...under('/failures'), component: FailuresPage }),

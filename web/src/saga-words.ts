@@ -103,18 +103,24 @@ export function tell({ status, steps, failedStep, error }: Saga): string {
     case 'PARTIALLY_COMPENSATED':
       return `${cause}. It was undone except for what a person chose to leave.`
     case 'NEEDS_ATTENTION':
-      return 'It can’t go on by itself and waits for a person. The log says what is in its way, and what to decide.'
+      return 'It can’t go on by itself and waits for a person. What is stuck, and what each choice will do, is below.'
     default:
       return ''
   }
 }
 
-/** "12 ms", "1.0 s", "2 min 5 s". */
-export function duration(fromIso: string, toIso: string): string {
-  const ms = Math.max(0, Date.parse(toIso) - Date.parse(fromIso))
-  if (ms < 1_000) return `${ms} ms`
-  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`
+/** "12 ms", "1.0 s", "2 min 5 s", "4 h 12 min". */
+export const duration = (fromIso: string, toIso: string): string => lasting(Date.parse(toIso) - Date.parse(fromIso))
+
+export function lasting(ms: number): string {
+  if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`
+  if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`
+  const seconds = Math.round(ms / 1_000)
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return seconds % 60 === 0 ? `${minutes} min` : `${minutes} min ${seconds % 60} s`
+  const hours = Math.floor(minutes / 60)
+  if (hours < 48) return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
 export const counted = (n: number, word: string): string => `${n} ${word}${n === 1 ? '' : 's'}`
