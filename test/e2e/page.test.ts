@@ -117,19 +117,6 @@ test('a second saga takes the place of the first, and the log leads back to it',
   expect(page.url()).toContain(first)
 })
 
-test('a saga that hangs is cancelled with a reason, and undone', async () => {
-  await fill({ choices: { 'C payment': 'hangs past its time-out once' } })
-  const sagaId = await start()
-  await page.locator(`tr[data-saga-id="${sagaId}"][data-service="B"]`).waitFor()
-  await field('Reason').fill('ordered twice')
-  await press('Cancel saga')
-  await shows('COMPENSATED')
-  expect(await page.getByRole('region', { name: 'Saga', exact: true }).innerText()).toContain(
-    'cancelled by anonymous: ordered twice',
-  )
-  expect(await sagas.rows(sagaId)).toEqual(nowhere)
-})
-
 test.each([
   { name: 'Username', value: ' ', says: 'Username must not be empty.' },
   { name: 'Address', value: 'x'.repeat(501), says: 'Address must have at most 500 characters.' },
@@ -166,13 +153,6 @@ test('markup in a name is shown as text', async () => {
   await start()
   await shows('COMPLETED')
   expect(await page.getByText(username, { exact: true }).count()).toBe(1)
-})
-
-test('a saga that there is not is said to be unknown', async () => {
-  await page.goto(`${sagas.where.api}/#/saga/nobody`)
-  await page.getByText('There is no saga nobody.').waitFor()
-  expect(await badge().count()).toBe(0)
-  expect(new Set(complaints.splice(0))).toEqual(new Set([expect.stringContaining('status of 404')]))
 })
 
 testReplay(() => sagas)

@@ -293,7 +293,8 @@ export interface Scale {
 
 const MIN_BAR = 16
 const MIN_IDLE = 3
-const FOLDED = 76
+/** Folded time has room for its mark, and no more. */
+const FOLDED = { min: 48, max: 76 }
 const FOLD_FROM_MS = 2_000
 const TICK_GAP = 72
 /** What the words at a tick take. */
@@ -301,7 +302,7 @@ const TICK_WORDS = 52
 
 /**
  * Time runs evenly but for two things: no bar is too narrow to be seen, and times of more than two seconds in which nothing
- * is under way are folded where they would take more room than their mark. What does not fit into `room` makes the line longer.
+ * is under way are folded, to the room that their mark needs, where they would take more or less. What does not fit into `room` makes the line longer.
  */
 export function scaleOf({ lanes, marks, from, to }: Timeline, room: number): Scale {
   const bars = lanes.flatMap((lane) => lane.bars)
@@ -313,19 +314,29 @@ export function scaleOf({ lanes, marks, from, to }: Timeline, room: number): Sca
   const spans = cuts.slice(1).map((end, i) => {
     const ms = end - (cuts[i] ?? from)
     const isBusy = busy[i] === true
-    return { ms, min: isBusy ? MIN_BAR : MIN_IDLE, max: !isBusy && ms >= FOLD_FROM_MS ? FOLDED : Infinity }
+    const isFoldable = !isBusy && ms >= FOLD_FROM_MS
+    return {
+      ms,
+      isFoldable,
+      min: isBusy ? MIN_BAR : isFoldable ? FOLDED.min : MIN_IDLE,
+      max: isFoldable ? FOLDED.max : Infinity,
+    }
   })
   const widthAt = (k: number) => spans.map(({ ms, min, max }) => Math.min(max, Math.max(min, k * ms)))
   const k = fitting((k) => widthAt(k).reduce((sum, width) => sum + width, 0), room)
   const widths = widthAt(k)
-  const lefts = widths.reduce((all, width, i) => [...all, (all[i] ?? 0) + width], [0])
+  const lefts = [0]
+  for (const width of widths) lefts.push((lefts.at(-1) ?? 0) + width)
   const x = (at: number) => {
     const i = Math.min(spans.length - 1, Math.max(0, upper(cuts, at) - 1))
     const [cut = from, span] = [cuts[i], spans[i]]
     const part = span ? Math.min(1, Math.max(0, (at - cut) / span.ms)) : 0
     return (lefts[i] ?? 0) + part * (widths[i] ?? 0)
   }
-  const isFolded = (i: number) => spans[i]?.max === FOLDED && k * spans[i].ms > FOLDED
+  const isFolded = (i: number) => {
+    const span = spans[i]
+    return span?.isFoldable === true && Math.abs((widths[i] ?? 0) - k * span.ms) > 1
+  }
   const folds = spans.flatMap(({ ms }, i) => (isFolded(i) ? [{ x: lefts[i] ?? 0, width: widths[i] ?? 0, ms }] : []))
   return { width: lefts.at(-1) ?? 0, x, folds, ticks: ticksOf({ cuts, widths, lefts, isFolded, k }) }
 }

@@ -383,11 +383,15 @@ function backEffects({ compensations }: Saga, step: string): Record<Action, stri
   )
   const names = behind.map((one) => one.step).join(', then ')
   const end = compensations.some(({ status }) => status === 'skipped') ? 'Partially compensated' : 'Compensated'
-  const next = behind.length > 0 ? `then ${names} is undone` : `the saga ends as ${end}`
+  const next = behind.length > 0 ? `the undo of ${names} comes next` : `the saga ends as ${end}`
+  const goesOn =
+    behind.length > 0
+      ? `The undo of ${names} comes next; where that depends on ${step} it may get stuck in turn. The saga`
+      : 'The saga'
   return {
     retry: `Tries the undo of ${step} again, up to 8 times within about 40 s. When it succeeds, ${next}; if it never does, the saga waits for a person again.`,
     resolve: `Says that you have undone ${step} yourself. It is not called again, and ${next}. Undo it first: what a check at the end still finds is only written to the log.`,
-    skip: `Leaves what ${step} did where it is, for good. ${behind.length > 0 ? `Then ${names} is undone, which may get stuck in turn where ${step} depends on it, and the saga` : 'The saga'} ends as Partially compensated.`,
+    skip: `Leaves what ${step} did where it is, for good. ${goesOn} ends as Partially compensated.`,
   }
 }
 

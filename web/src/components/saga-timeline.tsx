@@ -12,7 +12,7 @@ import {
   type Scale,
   type Timeline,
 } from '../timeline'
-import { useNow } from '../use-now'
+import { useClock } from '../use-clock'
 import { Moment } from './moment'
 import { Shape, type Kind } from './shape'
 
@@ -42,10 +42,10 @@ const looksOf = ({ kind, lane }: Bar): Looks =>
   kind === 'running' && lane.startsWith('COMPENSATE_') ? { ...looks.running, kind: 'undoing' } : looks[kind]
 
 const markWords: Record<Mark['kind'], string> = {
-  started: 'started',
-  triggered: 'rollback',
-  recovered: 'taken up again',
-  ended: 'ended',
+  started: 'It began',
+  triggered: 'It turned back',
+  recovered: 'It was taken up again',
+  ended: 'It ended',
 }
 
 interface Props {
@@ -63,7 +63,7 @@ interface Props {
  */
 export function SagaTimeline({ saga, rows, clockAheadMs, chosen, onChoose }: Props) {
   const isMoving = saga.endedAt === undefined
-  const now = useNow(isMoving) - clockAheadMs
+  const now = useClock(isMoving) - clockAheadMs
   const newest = Date.parse(rows.at(-1)?.createdAt ?? saga.startedAt)
   const timeline = useMemo(() => timelineOf(saga, rows, Math.max(now, newest)), [saga, rows, now, newest])
   return (
@@ -491,65 +491,63 @@ function Legend({ bars }: { bars: Bar[] }) {
 /** The same facts in words, for whoever does not see the drawing. */
 function Facts({ saga, timeline }: { saga: Saga; timeline: Timeline }) {
   const [isOpen, setOpen] = useState(false)
-  const bars = timeline.lanes
-    .flatMap((lane) => lane.bars.map((bar) => ({ lane, bar })))
-    .toSorted((a, b) => a.bar.from - b.bar.from || a.bar.to - b.bar.to)
   return (
     <details className="timeline-facts" onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
       <summary>The timeline as a table</summary>
-      {isOpen && (
-        <div className="facts-box" tabIndex={0} role="region" aria-label="The timeline as a table">
-          <table>
-            <thead>
-              <tr>
-                {['What', 'Attempt', 'Outcome', 'From', 'To', 'Took', 'Message'].map((name) => (
-                  <th key={name} scope="col">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {bars.map(({ lane, bar }) => (
-                <tr key={bar.id}>
-                  <th scope="row">{laneName(lane)}</th>
-                  <td>{numberOf(bar).replace('attempt ', '')}</td>
-                  <td>{looks[bar.kind].word}</td>
-                  <td>
-                    {bar.isAbout && 'about '}
-                    <Moment iso={new Date(bar.from).toISOString()} />
-                  </td>
-                  <td>{bar.isLive ? 'now' : <Moment iso={new Date(bar.to).toISOString()} />}</td>
-                  <td>{tookOf(bar)}</td>
-                  <td>{bar.row?.message}</td>
-                </tr>
-              ))}
-              {saga.steps
-                .filter(({ step }) => !timeline.lanes.some((lane) => lane.id === step && lane.bars.length > 0))
-                .map((step) => (
-                  <tr key={step.step}>
-                    <th scope="row">Step {step.step}</th>
-                    <td />
-                    <td>{shownStep(step, saga).word}</td>
-                    <td />
-                    <td />
-                    <td />
-                    <td />
-                  </tr>
-                ))}
-            </tbody>
-          </table>
-          <ul className="facts-marks">
-            {timeline.marks.map(({ row, kind }) => (
-              <li key={row.id}>
-                The saga{' '}
-                {kind === 'triggered' ? 'turned back' : kind === 'recovered' ? 'was taken up again' : markWords[kind]}{' '}
-                at <Moment iso={row.createdAt} />: {row.message}
-              </li>
-            ))}
-          </ul>
-        </div>
-      )}
+      {isOpen && <FactsTable saga={saga} timeline={timeline} />}
     </details>
+  )
+}
+
+function FactsTable({ saga, timeline }: { saga: Saga; timeline: Timeline }) {
+  const bars = timeline.lanes
+    .flatMap((lane) => lane.bars.map((bar) => ({ lane, bar })))
+    .toSorted((a, b) => a.bar.from - b.bar.from || a.bar.to - b.bar.to)
+  // A step that nothing was heard of is a fact as well.
+  const silent = timeline.lanes.filter((lane) => lane.bars.length === 0)
+  return (
+    <div className="facts-box" tabIndex={0} role="region" aria-label="The timeline as a table">
+      <table>
+        <thead>
+          <tr>
+            {['What', 'Attempt', 'Outcome', 'From', 'To', 'Took', 'Message'].map((name) => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {bars.map(({ lane, bar }) => (
+            <tr key={bar.id}>
+              <th scope="row">{laneName(lane)}</th>
+              <td>{numberOf(bar).replace('attempt ', '')}</td>
+              <td>{looks[bar.kind].word}</td>
+              <td>
+                {bar.isAbout && 'about '}
+                <Moment iso={new Date(bar.from).toISOString()} />
+              </td>
+              <td>{bar.isLive ? 'now' : <Moment iso={new Date(bar.to).toISOString()} />}</td>
+              <td>{tookOf(bar)}</td>
+              <td>{bar.row?.message}</td>
+            </tr>
+          ))}
+          {silent.map((lane) => (
+            <tr key={lane.id}>
+              <th scope="row">{laneName(lane)}</th>
+              <td />
+              <td colSpan={5}>{headOf(lane, saga).word}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <ul className="facts-marks">
+        {timeline.marks.map(({ row, kind }) => (
+          <li key={row.id}>
+            {markWords[kind]} at <Moment iso={row.createdAt} />: {row.message}
+          </li>
+        ))}
+      </ul>
+    </div>
   )
 }

@@ -97,7 +97,12 @@ function Shown({ watched: { rows, stream, clockAheadMs }, saga }: { watched: Wat
       <p className="tell" role="status">
         {tell(saga)}
       </p>
-      {saga.error && <p className="error-text">{`${saga.error.type}: ${saga.error.message}`}</p>}
+      {saga.error && (
+        <p className="error-text">
+          {saga.failedStep !== undefined && `Step ${saga.failedStep}: `}
+          {`${saga.error.type}: ${saga.error.message}`}
+        </p>
+      )}
       {saga.parent && (
         <p className="quiet-text">
           It is step {saga.parent.step} of saga{' '}

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react'
 
 /** The time, moving while something does; once a second where the reader wants no motion. */
-export function useNow(isMoving: boolean): number {
+export function useClock(isMoving: boolean): number {
   const [now, setNow] = useState(Date.now)
   useEffect(() => {
     if (!isMoving) return undefined
