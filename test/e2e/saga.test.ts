@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { AxeBuilder } from '@axe-core/playwright'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
@@ -410,12 +412,37 @@ test('a server that is restarted under the open page is taken up again, and noth
   await page.locator('[data-lane="B"] [data-live]').waitFor()
   await system.kill()
   await page.getByText('Connection lost').waitFor()
+  // What stands in front of it says 503 meanwhile, behind which an EventSource does not connect again by itself.
+  const proxy = createServer((_request, response) => response.writeHead(503).end())
+  const asked: string[] = []
+  proxy.on('request', ({ url = '' }) => asked.push(url))
+  await once(proxy.listen(Number(new URL(sagas.where.api).port), '127.0.0.1'), 'listening')
+  await until('the page has met the 503', () => asked.includes(`/saga/${sagaId}`))
+  proxy.closeAllConnections()
+  await once(proxy.close(), 'close')
   await system.restart()
   await sagas.ended(sagaId)
   await shows('COMPENSATED')
   await page.getByText('Connection lost').waitFor({ state: 'hidden' })
   expect(await rowIds(sagaId)).toEqual((await sagas.logRows(sagaId)).map(({ id }) => id))
   complaints.splice(0)
+})
+
+test('an attempt that was killed comes into the open page once the log has it', async () => {
+  const sagaId = await sagas.start({ B: { mode: 'first', n: 1, kind: 'hang' } })
+  await open(sagaId)
+  await shows('COMPLETED')
+  const [, row] = await sagas.logRows(sagaId)
+  const message = `WorkerLost: its process was gone before it ended; Temporal gave it up at ${row?.createdAt} (added from Temporal's history; changes nothing)`
+  await query(
+    sagas.where.database,
+    `INSERT INTO saga_log (saga_id, service, status, message, entry_id) VALUES ($1, 'B', 'failed', $2, gen_random_uuid())`,
+    [sagaId, message],
+  )
+  await logBox(sagaId).getByText('WorkerLost').waitFor()
+  const [lost, hung] = await bars('B')
+  expect(lost).toContain('Step B, lost with its process')
+  expect(hung).toContain('attempt 1 of 3, failed, outcome unknown')
 })
 
 test('a saga that there is not is said to be unknown, and what to do next', async () => {

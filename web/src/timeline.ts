@@ -11,6 +11,10 @@ interface Policy {
 }
 const INVOKE: Policy = { attempts: 3, firstDelayMs: 500, maxDelayMs: 1_000 }
 const COMPENSATE: Policy = { attempts: 8, firstDelayMs: 500, maxDelayMs: 10_000 }
+/** Behind the point of no return: until it succeeds. */
+const RETRIABLE: Policy = { attempts: Infinity, firstDelayMs: 500, maxDelayMs: 30_000 }
+/** Where the tries are used up the saga turns back within less. */
+const TURNED_MS = 3_000
 /** One try, where no row says otherwise. */
 const TIMEOUT_MS = 5_000
 
@@ -58,7 +62,7 @@ export interface Lane {
   isBack: boolean
   bars: Bar[]
   /** Of what has failed and will be tried again. */
-  next?: { n: number; of: number; dueAt: number }
+  next?: { n: number; of?: number; dueAt: number }
 }
 
 /** What concerns the whole saga. */
@@ -85,7 +89,7 @@ export function timelineOf(saga: Told, rows: LogRow[], now: number): Timeline {
     ...saga.steps.map(({ step, status, startedAt }) =>
       laneOf({ id: step, step, isBack: false, status, startedAt }, { rows, from, now, timeoutMs }),
     ),
-    ...saga.compensations.map(({ step, status }) =>
+    ...[...saga.compensations, ...checkedOnly(saga, rows)].map(({ step, status }) =>
       laneOf({ id: BACK + step, step, isBack: true, status }, { rows, from, now, timeoutMs }),
     ),
   ]
@@ -95,6 +99,13 @@ export function timelineOf(saga: Told, rows: LogRow[], now: number): Timeline {
   })
   const ends = [...lanes.flatMap(({ bars }) => bars.map(({ to }) => to)), ...marks.map(({ at }) => at)]
   return { lanes, marks, from: Math.min(from, ...marks.map(({ at }) => at)), to: Math.max(from + 1, ...ends) }
+}
+
+/** What was never to be undone, and yet was looked at when all was done. */
+function checkedOnly({ compensations }: Told, rows: LogRow[]): { step: string; status: string }[] {
+  const known = new Set(compensations.map(({ step }) => BACK + step))
+  const others = rows.map(({ service }) => service).filter((service) => service.startsWith(BACK) && !known.has(service))
+  return [...new Set(others)].map((service) => ({ step: service.slice(BACK.length), status: 'checked' }))
 }
 
 const markKinds: Record<string, Mark['kind']> = {
@@ -163,7 +174,7 @@ function laneOf(
     }
     if (isKilled(row)) {
       const lostAt = Date.parse(/gave it up at (\S+)/.exec(row.message)?.[1] ?? '')
-      insertKilled(bars, { id, row, from, lostAt: Number.isNaN(lostAt) ? undefined : lostAt })
+      insertKilled(bars, { id, row, rows, from, lostAt: Number.isNaN(lostAt) ? undefined : lostAt })
     } else if (row.attempt !== null) {
       const timedOut = Number(/no answer within (\d+) ms/.exec(row.message)?.[1])
       // Where it says how long it waited that is how long it took; else it may have waited for much before it began.
@@ -203,11 +214,12 @@ function laneOf(
   }
   const lane: Lane = { id, step, isBack, bars }
   if (status !== 'running' && !(status === 'pending' && isRetried)) return lane
-  // What begins next has no row yet. Once the tries are used up it is not this one.
-  if (isRetried && spent >= policy.attempts) return lane
-  const dueAt = isRetried ? laneAt + delayMs(policy, spent) : Math.max(sagaAt, laneAt)
+  // What begins next has no row yet. Once the tries are used up it is not this one, unless it is tried for ever.
+  const isEndless = isRetried && spent >= policy.attempts
+  if (isEndless && (isBack || now - laneAt < TURNED_MS)) return lane
+  const dueAt = isRetried ? laneAt + delayMs(isEndless ? RETRIABLE : policy, spent) : Math.max(sagaAt, laneAt)
   if (isRetried) pauseUntil(Math.min(dueAt, now))
-  const next = { n: spent + 1, of: policy.attempts }
+  const next = { n: spent + 1, ...(!isEndless && { of: policy.attempts }) }
   if (now < dueAt) return { ...lane, next: { ...next, dueAt } }
   add({
     id: `live-${id}`,
@@ -253,20 +265,28 @@ function timeoutOf(rows: LogRow[]): number {
   return told.length > 0 ? Math.max(...told) : TIMEOUT_MS
 }
 
-/** Where its end is not known it was in the longest time in which nothing of its step ended. */
+/**
+ * It began no sooner than what was written last before it was lost. Where it is not told when that was, it was in the
+ * longest time in which nothing of its step ended.
+ */
 function insertKilled(
   bars: Bar[],
-  { id, row, from, lostAt }: { id: string; row: LogRow; from: number; lostAt: number | undefined },
+  {
+    id,
+    row,
+    rows,
+    from,
+    lostAt,
+  }: { id: string; row: LogRow; rows: LogRow[]; from: number; lostAt: number | undefined },
 ) {
   const known = bars.filter(({ kind }) => kind !== 'pause')
   const gaps = known.map((bar, i) => ({ from: known[i - 1]?.to ?? from, to: bar.from }))
-  const behind = { from: known.at(-1)?.to ?? from, to: lostAt ?? Date.parse(row.createdAt) }
-  const gap =
-    lostAt === undefined
-      ? (gaps.toSorted((a, b) => b.to - b.from - (a.to - a.from))[0] ?? behind)
-      : (gaps.find(({ to }) => to >= lostAt) ?? behind)
-  const begins = Math.max(gap.from, from)
-  const to = Math.max(begins + 1, lostAt === undefined ? gap.to : Math.min(lostAt, Math.max(gap.to, begins + 1)))
+  const widest = gaps.toSorted((a, b) => b.to - b.from - (a.to - a.from))[0]
+  const end = lostAt ?? widest?.to ?? Date.parse(row.createdAt)
+  const written = rows.filter((one) => !isAside(one)).map(({ createdAt }) => Date.parse(createdAt))
+  const ends = [...known.map(({ to }) => to), ...written].filter((at) => at < end)
+  const begins = Math.max(from, ...ends)
+  const to = Math.max(begins + 1, end)
   const bar: Bar = {
     id: `killed-${row.id}`,
     lane: id,
@@ -277,7 +297,7 @@ function insertKilled(
     isLive: false,
     row,
   }
-  // What was taken for a pause, or for a slow start, was this.
+  // What was taken for a pause was this.
   const rest = bars.filter(({ kind, from }) => kind !== 'pause' || from < begins || from >= to)
   bars.splice(0, bars.length, ...rest, bar)
   bars.sort((a, b) => a.from - b.from)

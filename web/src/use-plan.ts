@@ -8,5 +8,7 @@ export function usePlan(sagaId: string, rows: LogRow[], isWanted: boolean): UseQ
     queryFn: () => getPlan(sagaId),
     enabled: isWanted,
     placeholderData: keepPreviousData,
+    // No row may come for hours that would ask for it again.
+    refetchInterval: ({ state }) => (state.status === 'error' ? 3_000 : false),
   })
 }

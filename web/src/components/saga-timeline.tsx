@@ -83,7 +83,7 @@ function Next({ timeline, now, saga }: { timeline: Timeline; now: number; saga: 
     if (lane.next) {
       const { n, of, dueAt } = lane.next
       const seconds = Math.max(1, Math.ceil((dueAt - now) / 1_000))
-      return [`${laneName(lane)} failed; attempt ${n} of ${of} in about ${seconds} s.`]
+      return [`${laneName(lane)} failed; attempt ${n}${of === undefined ? '' : ` of ${of}`} in about ${seconds} s.`]
     }
     if (!live) return []
     return [
@@ -191,7 +191,7 @@ function Drawing({ saga, timeline, chosen, onChoose, isMoving }: DrawingProps) {
           </div>
           <div className="timeline-axis">
             <div className="lane-head" ref={head}>
-              <span>{back.length > 0 ? 'Time, and undo below' : 'Time'}</span>
+              Time
             </div>
             <Axis scale={scale} from={timeline.from} />
           </div>
@@ -243,7 +243,7 @@ function Axis({ scale, from }: { scale: Scale; from: number }) {
           style={{ left: x, width }}
           title={`${lasting(ms)} in which nothing was under way, folded`}
         >
-          {lasting(ms)}
+          {brief(ms)}
         </span>
       ))}
       {scale.ticks.map(({ x, ms }) => (
@@ -269,6 +269,14 @@ function Clock({ at }: { at: number }) {
       {clock.format(at)}
     </time>
   )
+}
+
+/** As a mark has room for; the whole of it is its title. */
+function brief(ms: number): string {
+  const [minutes, hours] = [Math.round(ms / 60_000), Math.round(ms / 3_600_000)]
+  if (ms < 60_000) return lasting(ms)
+  if (minutes < 60) return `${minutes} min`
+  return hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} d`
 }
 
 /** As an axis has room for. */
@@ -385,7 +393,7 @@ function headOf({ step: name, isBack, bars }: Lane, saga: Saga): Head {
   const isVerified = bars.some(({ kind }) => kind === 'verified')
   if (isBack) {
     const one = saga.compensations.find(({ step }) => step === name)
-    if (!one) return { word: '', kind: 'pending', status: '', facts: '' }
+    if (!one) return { word: 'checked', kind: 'note', status: '', facts: '' }
     const facts = [
       ...(one.attempts > 1 ? [counted(one.attempts, 'attempt')] : []),
       ...(isVerified ? ['nothing left'] : []),

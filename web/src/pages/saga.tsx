@@ -147,6 +147,7 @@ function Shown({ watched: { rows, stream, clockAheadMs }, saga }: { watched: Wat
 }
 
 function About({ saga, rows }: { saga: Saga; rows: LogRow[] }) {
+  const [login] = useLogin()
   const { sagaId, input, startedAt, endedAt, links } = saga
   const nested = saga.steps.filter((step) => step.sagaId !== undefined)
   return (
@@ -178,14 +179,17 @@ function About({ saga, rows }: { saga: Saga; rows: LogRow[] }) {
         <a href={links.temporal} target="_blank" rel="noreferrer">
           This saga in Temporal’s Web UI
         </a>
-        <SagaCopy
-          label="Copy curl"
-          text={() => `curl -s '${location.origin}${sagaPath(sagaId).replaceAll("'", '%27')}'`}
-        />
+        <SagaCopy label="Copy curl" text={() => curlOf(sagaId, login?.login === true)} />
         <SagaCopy label="Copy as JSON" text={() => JSON.stringify({ saga, logs: rows }, undefined, 2)} />
       </p>
     </section>
   )
+}
+
+/** For a shell. A token is nothing to be copied about. */
+function curlOf(sagaId: string, hasLogin: boolean): string {
+  const url = `${location.origin}${sagaPath(sagaId).replaceAll("'", '%27')}`
+  return `curl -s '${url}'${hasLogin ? ' -H "authorization: Bearer $SAGA_TOKEN"' : ''}`
 }
 
 function Fact({ name, children }: { name: string; children: ReactNode }) {
