@@ -365,10 +365,10 @@ test('of two people who decide at once the second is told who was first', async 
 
 test('behind the point of no return only retry and resolve are offered', async () => {
   const { sagaId } = await sagas.run()
-  // No saga that ships has a step there.
+  // No saga that ships has a step there. Nor is the sweep to look for its run while we look at it.
   await query(
     sagas.where.database,
-    `UPDATE saga SET fate = 'open', status = 'NEEDS_ATTENTION', ended_at = NULL, steps = jsonb_set(jsonb_set(steps, '{2,status}', '"stuck"'),
+    `UPDATE saga SET fate = 'open', status = 'NEEDS_ATTENTION', ended_at = NULL, progress_at = now() + interval '1 h', steps = jsonb_set(jsonb_set(steps, '{2,status}', '"stuck"'),
        '{2,error}', '{"type":"OutcomeUnknown","message":"no answer"}') WHERE saga_id = $1`,
     [sagaId],
   )
@@ -482,7 +482,7 @@ test('who may not decide or cancel is told who may', async () => {
     const { sagaId } = await theirs.run()
     await query(
       guarded.where.database,
-      `UPDATE saga SET status = 'NEEDS_ATTENTION', fate = 'rollback', ended_at = NULL, compensations = $2 WHERE saga_id = $1`,
+      `UPDATE saga SET status = 'NEEDS_ATTENTION', fate = 'rollback', ended_at = NULL, progress_at = now() + interval '1 h', compensations = $2 WHERE saga_id = $1`,
       [sagaId, stuckOnB],
     )
     for (const role of ['viewer', 'operator'] as const) {
@@ -529,7 +529,7 @@ test.each(['light', 'dark'] as const)('axe finds nothing serious, %s', async (co
   const waiting = await sagas.run()
   await query(
     sagas.where.database,
-    `UPDATE saga SET status = 'NEEDS_ATTENTION', fate = 'rollback', ended_at = NULL, compensations = $2 WHERE saga_id = $1`,
+    `UPDATE saga SET status = 'NEEDS_ATTENTION', fate = 'rollback', ended_at = NULL, progress_at = now() + interval '1 h', compensations = $2 WHERE saga_id = $1`,
     [waiting.sagaId, stuckOnB],
   )
   await page.setViewportSize({ width: 390, height: 844 })

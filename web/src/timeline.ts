@@ -315,6 +315,10 @@ const MIN_BAR = 16
 const MIN_IDLE = 3
 /** Folded time has room for its mark, and no more. */
 const FOLDED = { min: 48, max: 76 }
+/** Where there are many, the short ones do without a mark. */
+const MANY_FOLDS = 20
+const UNMARKED = 20
+const MARKED_FROM_MS = 60_000
 const FOLD_FROM_MS = 2_000
 const TICK_GAP = 72
 /** What the words at a tick take. */
@@ -331,17 +335,17 @@ export function scaleOf({ lanes, marks, from, to }: Timeline, room: number): Sca
     .filter((at) => at >= from && at <= to)
     .toSorted((a, b) => a - b)
   const busy = busySpans(cuts, active)
-  const spans = cuts.slice(1).map((end, i) => {
+  const gaps = cuts.slice(1).map((end, i) => {
     const ms = end - (cuts[i] ?? from)
-    const isBusy = busy[i] === true
-    const isFoldable = !isBusy && ms >= FOLD_FROM_MS
-    return {
-      ms,
-      isFoldable,
-      min: isBusy ? MIN_BAR : isFoldable ? FOLDED.min : MIN_IDLE,
-      max: isFoldable ? FOLDED.max : Infinity,
-    }
+    return { ms, isBusy: busy[i] === true, isFoldable: busy[i] !== true && ms >= FOLD_FROM_MS }
   })
+  const isCrowded = gaps.filter(({ isFoldable }) => isFoldable).length > MANY_FOLDS
+  const foldedTo = (ms: number) => (isCrowded && ms < MARKED_FROM_MS ? { min: UNMARKED, max: UNMARKED } : FOLDED)
+  const spans = gaps.map(({ ms, isBusy, isFoldable }) => ({
+    ms,
+    isFoldable,
+    ...(isFoldable ? foldedTo(ms) : { min: isBusy ? MIN_BAR : MIN_IDLE, max: Infinity }),
+  }))
   const widthAt = (k: number) => spans.map(({ ms, min, max }) => Math.min(max, Math.max(min, k * ms)))
   const k = fitting((k) => widthAt(k).reduce((sum, width) => sum + width, 0), room)
   const widths = widthAt(k)

@@ -243,7 +243,7 @@ function Axis({ scale, from }: { scale: Scale; from: number }) {
           style={{ left: x, width }}
           title={`${lasting(ms)} in which nothing was under way, folded`}
         >
-          {brief(ms)}
+          {width > FOLD_WORDS && brief(ms)}
         </span>
       ))}
       {scale.ticks.map(({ x, ms }) => (
@@ -270,6 +270,9 @@ function Clock({ at }: { at: number }) {
     </time>
   )
 }
+
+/** What the words of a fold take. */
+const FOLD_WORDS = 40
 
 /** As a mark has room for; the whole of it is its title. */
 function brief(ms: number): string {
