@@ -8,6 +8,8 @@ const POLL_MS = 2_000
 const PAGE = 200
 /** Pages of a poll that has to catch up. */
 const CATCH_UP_PAGES = 10
+/** Of a tail that is followed; older rows are read again when somebody scrolls there. */
+const KEPT = 5_000
 /** Ids are given out before rows are committed, so a row may turn up behind newer ones: for no longer than this. */
 const SETTLED_MS = 10_000
 
@@ -16,6 +18,8 @@ interface Log {
   rows: LogRow[]
   /** Rows with a greater id came with the last poll. */
   knownId: number
+  /** The newest id as it was at each read of late, oldest first: the first of them is settled. */
+  reads: { at: number; id: number }[]
   /** More rows came than a poll catches up with: they are left out until the tail is followed again. */
   isBehind: boolean
   hasOlder: boolean
@@ -29,20 +33,23 @@ export function useLogTail(search: LogSearch, { isHeld }: { isHeld: boolean }) {
   const client = useQueryClient()
   const key = ['log', search] as const
   const held = useRef(isHeld)
-  useEffect(() => {
-    held.current = isHeld
-  })
-
   const { data, error, failureReason, refetch } = useQuery({
     queryKey: key,
     queryFn: async () => {
-      const fresh = await readFresh(search, client.getQueryData<Log>(key))
+      const known = client.getQueryData<Log>(key)
+      if (known?.isBehind && held.current) return known
+      const fresh = await readFresh(search, known)
       // Older rows may have been added meanwhile.
       return joined(fresh, client.getQueryData<Log>(key), held.current)
     },
     refetchInterval: POLL_MS,
     structuralSharing: false,
   })
+
+  useEffect(() => {
+    held.current = isHeld
+    if (!isHeld) void refetch({ cancelRefetch: false })
+  }, [isHeld, refetch])
 
   const older = useMutation({
     mutationFn: (before: number) => getLogs({ ...search, limit: PAGE, before }),
@@ -58,8 +65,6 @@ export function useLogTail(search: LogSearch, { isHeld }: { isHeld: boolean }) {
   return {
     log: data,
     trouble: error ?? failureReason,
-    /** Reads on at once. */
-    readOn: () => void refetch(),
     readOlder: () => {
       const oldest = data?.rows.at(-1)
       if (oldest && data?.hasOlder && !older.isPending) older.mutate(oldest.id)
@@ -70,41 +75,42 @@ export function useLogTail(search: LogSearch, { isHeld }: { isHeld: boolean }) {
 
 interface Fresh {
   rows: LogRow[]
-  /** Whether they reach down to what was known. */
-  isJoined: boolean
   isFullPage: boolean
 }
 
+/** The newest rows, down to what is known and settled, as far as that is not too far. */
 async function readFresh(search: LogSearch, known: Log | undefined): Promise<Fresh> {
   const rows = await getLogs({ ...search, limit: PAGE })
   let isFullPage = rows.length === PAGE
-  if (!known) return { rows, isJoined: true, isFullPage }
-  const reach = settledId(known.rows)
-  const isThere = () => !isFullPage || (rows.at(-1)?.id ?? 0) <= reach
-  for (let pages = 1; !isThere() && pages < CATCH_UP_PAGES; pages++) {
-    const page = await getLogs({ ...search, limit: PAGE, before: rows.at(-1)?.id })
+  const settled = known?.reads[0]?.id ?? Infinity
+  for (let pages = 1; isFullPage && oldestOf(rows) > settled && pages < CATCH_UP_PAGES; pages++) {
+    const page = await getLogs({ ...search, limit: PAGE, before: oldestOf(rows) })
     rows.push(...page)
     isFullPage = page.length === PAGE
   }
-  return { rows, isJoined: isThere(), isFullPage }
+  return { rows, isFullPage }
 }
 
-/** The newest row behind which none turns up any more. */
-function settledId(rows: LogRow[]): number {
-  const newest = Date.parse(rows[0]?.createdAt ?? '')
-  return (rows.find(({ createdAt }) => Date.parse(createdAt) < newest - SETTLED_MS) ?? rows.at(-1))?.id ?? 0
-}
+const oldestOf = (rows: LogRow[]): number => rows.at(-1)?.id ?? 0
 
-function joined({ rows, isJoined, isFullPage }: Fresh, known: Log | undefined, isHeld: boolean): Log {
-  const knownId = known?.rows[0]?.id ?? rows[0]?.id ?? 0
-  if (!known || (!isJoined && !isHeld)) return { rows, knownId, isBehind: false, hasOlder: isFullPage }
-  if (!isJoined) return { ...known, isBehind: true }
-  const oldest = rows.at(-1)?.id ?? Infinity
-  const rest = known.rows.filter(({ id }) => id < oldest)
+function joined({ rows, isFullPage }: Fresh, known: Log | undefined, isHeld: boolean): Log {
+  const at = performance.now()
+  const newest = { at, id: rows[0]?.id ?? 0 }
+  const knownId = known ? (known.rows[0]?.id ?? 0) : newest.id
+  const hasGap = known !== undefined && isFullPage && oldestOf(rows) > knownId
+  if (hasGap && isHeld) return { ...known, isBehind: true }
+  // A row of the first page may have been overtaken by all of the others.
+  const first = { at: -Infinity, id: oldestOf(rows) }
+  if (!known || hasGap) return { rows, knownId, reads: [first, newest], isBehind: false, hasOlder: isFullPage }
+  const rest = known.rows.filter(({ id }) => id < oldestOf(rows))
+  const all = [...rows, ...rest]
+  const kept = isHeld ? all : all.slice(0, KEPT)
+  const settled = known.reads.findLastIndex((read) => read.at < at - SETTLED_MS)
   return {
-    rows: [...rows, ...rest],
+    rows: kept,
     knownId,
+    reads: [...known.reads.slice(Math.max(0, settled)), newest],
     isBehind: false,
-    hasOlder: rest.length > 0 ? known.hasOlder : isFullPage,
+    hasOlder: kept.length < all.length || (rest.length > 0 ? known.hasOlder : isFullPage),
   }
 }

@@ -33,7 +33,7 @@ export function FailureEditor({ choices, onChange, errors = {} }: FailureEditorP
         const note = hints.length > 0 || error ? `failures-${step}-note` : undefined
         const shared = { 'aria-describedby': note, 'aria-invalid': error ? true : undefined }
         return (
-          <div className="failure-step" key={step} role="group" aria-label={`${step} ${serviceOf[step]}`}>
+          <div className="failure-step" key={step}>
             <label htmlFor={`failures-${step}`}>
               {step} {serviceOf[step]}
             </label>

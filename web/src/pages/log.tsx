@@ -7,7 +7,7 @@ import { CopyText } from '../components/copy-text'
 import { LogFilters } from '../components/log-filters'
 import { Moment } from '../components/moment'
 import { Shape } from '../components/shape'
-import { logKind } from '../saga-words'
+import { counted, logKind } from '../saga-words'
 import { useLogTail, type LogSearch } from '../use-log-tail'
 import { useLogin } from '../use-login'
 import './log.css'
@@ -52,7 +52,7 @@ function Tail({ search }: { search: LogSearch }) {
   const [isPaused, setPaused] = useState(false)
   const isReading = useIsReading()
   const isHeld = isPaused || isReading
-  const { log, trouble, readOn, readOlder, olderTrouble } = useLogTail(search, { isHeld })
+  const { log, trouble, readOlder, olderTrouble } = useLogTail(search, { isHeld })
   const held = useHeld(log?.rows, isHeld)
   const pause = useRef<HTMLButtonElement>(null)
 
@@ -61,7 +61,6 @@ function Tail({ search }: { search: LogSearch }) {
     window.scrollTo(0, 0)
     // From a row that is about to move away.
     pause.current?.focus({ preventScroll: true })
-    readOn()
   }
 
   return (
@@ -84,7 +83,7 @@ function Tail({ search }: { search: LogSearch }) {
         </p>
         {isHeld && (held.newer > 0 || log?.isBehind) && (
           <button type="button" className="log-newer" onClick={follow}>
-            {log?.isBehind ? `More than ${held.newer}` : held.newer} new {held.newer === 1 ? 'row' : 'rows'}: show
+            {log?.isBehind ? 'Many new rows' : counted(held.newer, 'new row')}: show
           </button>
         )}
         <CopyLog rows={held.rows} search={search} />
@@ -121,10 +120,7 @@ function CopyLog({ rows, search }: { rows: LogRow[]; search: LogSearch }) {
   return (
     <div className="log-copy">
       {rows.length > 0 && (
-        <CopyText
-          name={`Copy ${rows.length} ${rows.length === 1 ? 'row' : 'rows'}`}
-          text={() => rows.map(asText).join('\n')}
-        />
+        <CopyText name={`Copy ${counted(rows.length, 'row')}`} text={() => rows.map(asText).join('\n')} />
       )}
       <CopyText name="Copy as curl" text={() => logByCurl(logPath({ ...search, limit: 500 }), login?.login === true)} />
     </div>

@@ -10,7 +10,7 @@ import { SagaBadge } from '../components/saga-badge'
 import { StartForm, type Values } from '../components/start-form'
 import { isSame, toFailures, type Choices } from '../failure-choices'
 import { may } from '../rights'
-import { useFailures } from '../use-failures'
+import { useFailures, type FailureRights } from '../use-failures'
 import { useLogin } from '../use-login'
 import { isEnded } from '../use-saga'
 import { useStart } from '../use-start'
@@ -26,8 +26,13 @@ const example: Values = {
 /** Starts a saga, and goes where it can be watched. */
 export function StartPage() {
   const [login] = useLogin()
+  return login ? <StartAs login={login} /> : null
+}
+
+function StartAs({ login }: { login: Login }) {
   const [started, addStarted] = useStarted()
-  if (!login) return null
+  const failures = useFailures(login)
+  const mayStart = may(login, 'starter')
   return (
     <main className="plain start-page">
       <section className="start-intro" aria-labelledby="intro-title">
@@ -35,11 +40,12 @@ export function StartPage() {
         <p>
           A saga creates a user (A), an address (B) and a payment method (C), each in a service of its own; when one of
           them fails for good, it undoes what the others did, last first.
-          {may(login, 'starter') && ' Press Start on any case below and watch it happen, attempt by attempt.'}
+          {mayStart &&
+            ` Press ${failures.whyNot === undefined ? 'Start on any case' : 'Start saga'} below and watch it happen, attempt by attempt.`}
         </p>
       </section>
-      {may(login, 'starter') ? (
-        <Starter login={login} started={started} onAccepted={addStarted} />
+      {mayStart ? (
+        <Starter login={login} failures={failures} started={started} onAccepted={addStarted} />
       ) : (
         <p className="start-refused">
           To start a saga needs the role starter; {login.name} is {login.role}. You can watch{' '}
@@ -52,17 +58,17 @@ export function StartPage() {
 
 interface StarterProps {
   login: Login
+  failures: FailureRights
   started: Started[]
   onAccepted: (one: Started) => void
 }
 
-function Starter({ login, started, onAccepted }: StarterProps) {
+function Starter({ login, failures, started, onAccepted }: StarterProps) {
   const navigate = useNavigate()
   const form = useRef<HTMLFormElement>(null)
   const [values, setValues] = useState(example)
   const [chosen, setChosen] = useState(cases[0])
   const [picked, setChoices] = useState<Choices | undefined>(cases[0]?.choices)
-  const failures = useFailures(login)
   // What may not be injected is not sent either.
   const choices = failures.whyNot === undefined ? picked : undefined
   const { start, wrong, settle, isStarting, isAskingAgain } = useStart({
