@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Browser, Page } from 'playwright-core'
 import { launchChromium, openPage } from '../helpers/browser.js'
-import { everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
+import { nowhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { startSystem, type System } from '../helpers/system.js'
 
 // A system of its own: the page shows the newest rows of all sagas, and others would push these out.

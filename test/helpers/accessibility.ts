@@ -1,22 +1,23 @@
 import { AxeBuilder } from '@axe-core/playwright'
-import { expect } from '@jest/globals'
 import type { Page } from 'playwright-core'
 
-/** Nothing that axe finds on the page, in light and in dark, is serious. */
-export async function expectAccessible(page: Page): Promise<void> {
+/** What axe finds on the page, in light and in dark, that is serious or critical. */
+export async function seriousFindings(page: Page): Promise<string[]> {
+  const found: string[] = []
   for (const colorScheme of ['light', 'dark'] as const) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
     // In one page: it was not opened in a context of its own.
     const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze()
-    const serious = violations
-      .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-      .map(({ id, nodes }) => `${colorScheme}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`)
-    expect(serious).toEqual([])
+    for (const { id, impact, nodes } of violations) {
+      if (impact !== 'serious' && impact !== 'critical') continue
+      found.push(`${colorScheme}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`)
+    }
   }
+  return found
 }
 
-/** On a phone nothing sticks out to the side. */
-export async function expectFitsPhone(page: Page): Promise<void> {
+/** Makes it as wide as a phone; how wide its content is then. */
+export async function widthOnPhone(page: Page): Promise<number> {
   await page.setViewportSize({ width: 390, height: 844 })
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390)
+  return page.evaluate(() => document.documentElement.scrollWidth)
 }
