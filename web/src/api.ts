@@ -65,14 +65,35 @@ export const getSagaLog = async (sagaId: string): Promise<LogRow[]> =>
 
 export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
 
-/** What is injected into sagas that bring no failures of their own. */
-export const getFailures = (): Promise<Required<Failures>> => call('/failures')
+/** What is injected into sagas that bring no failures of their own, and whether anything may be injected here at all. */
+export async function getFailures(): Promise<{ inForce: Required<Failures>; isOn: boolean }> {
+  const { answer, headers } = await ask<Required<Failures>>('/failures')
+  return { inForce: answer, isOn: /\bPUT\b/.test(headers.get('allow') ?? '') }
+}
+
+/** Replaces all of it, and starts its counts anew. */
+export const putFailures = (failures: unknown): Promise<Required<Failures>> => send('PUT', '/failures', failures)
 
 /** What went wrong, for people. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** The newest rows of all sagas, newest first. */
-export const getLogs = async (): Promise<LogRow[]> => (await call<Logs>('/logs')).logs
+export interface LogFilter {
+  saga?: string | undefined
+  service?: string | undefined
+  status?: string | undefined
+  limit?: number
+  /** Only rows with a smaller id. */
+  before?: number | undefined
+}
+
+/** Where the API has that part of the log. */
+export function logPath(filter: LogFilter): string {
+  const given = Object.entries(filter).filter(([, value]) => value !== undefined)
+  return `/logs?${new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString()}`
+}
+
+/** Rows of all sagas, newest first. */
+export const getLogs = async (filter: LogFilter): Promise<LogRow[]> => (await call<Logs>(logPath(filter))).logs
 
 /** Log rows and changes of a saga as they happen; it reconnects by itself until it is closed. */
 export const sagaEvents = (sagaId: string): EventSource => new EventSource(`${sagaPath(sagaId)}/events`)
@@ -80,18 +101,24 @@ export const sagaEvents = (sagaId: string): EventSource => new EventSource(`${sa
 export const sagaPath = (sagaId: string) => `/saga/${encodeURIComponent(sagaId)}`
 
 const post = <T>(path: string, body: object, headers: Record<string, string> = {}): Promise<T> =>
-  call(path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...headers },
-    body: JSON.stringify(body),
-  })
+  send('POST', path, body, headers)
 
-async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
+const send = <T>(method: string, path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> =>
+  call(path, { method, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
+
+const call = async <T>(path: string, init?: RequestInit): Promise<T> => (await ask<T>(path, init)).answer
+
+interface Answered<T> {
+  answer: T
+  headers: Headers
+}
+
+async function ask<T>(path: string, init: RequestInit = {}): Promise<Answered<T>> {
   const response = await fetch(path, { ...init, signal: AbortSignal.timeout(10_000) }).catch(() => undefined)
   const answer = await response?.json().catch(() => undefined)
   if (response?.ok && answer !== undefined) {
     server.tell()
-    return answer
+    return { answer, headers: response.headers }
   }
   // Without a problem in JSON it was something between here and the API that answered, such as a proxy.
   const error = isProblem(answer) ? new ApiError(answer) : new ServerAway()

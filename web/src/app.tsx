@@ -9,7 +9,14 @@ import { useLogin } from './use-login'
 const queries = new QueryClient({
   defaultOptions: {
     // What was refused is not asked again; who does not answer is, as long as the page is open.
-    queries: { retry: (_failures, error) => !(error instanceof ApiError), retryDelay: 2_000, staleTime: 1_000 },
+    queries: {
+      retry: (_failures, error) => !(error instanceof ApiError),
+      retryDelay: 2_000,
+      staleTime: 1_000,
+      // The server may well be on this machine, with no internet.
+      networkMode: 'always',
+    },
+    mutations: { networkMode: 'always' },
   },
 })
 

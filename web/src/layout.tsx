@@ -1,5 +1,6 @@
 import { Link, Outlet } from '@tanstack/react-router'
-import { logOut } from './api'
+import { logOut, type Login } from './api'
+import { roleWords } from './rights'
 import { useLogin } from './use-login'
 import { useServer } from './use-server'
 
@@ -29,16 +30,29 @@ export function Layout() {
           <a href="/docs" target="_blank" rel="noreferrer">
             API
           </a>
-          {login?.name !== undefined && (
-            // Where no answer comes the session is still there, and so is the page.
-            <button type="button" onClick={() => void logOut().then(setLogin, () => undefined)}>
-              Log out {login.name}
-            </button>
-          )}
+          {login && <WhoAmI login={login} onLogin={setLogin} />}
         </nav>
       </header>
       <Away />
       <Outlet />
+    </>
+  )
+}
+
+function WhoAmI({ login, onLogin }: { login: Login; onLogin: (login: Login) => void }) {
+  const { name, role } = login
+  if (name === undefined || role === undefined) {
+    return <span title="API_TOKENS is not set: whoever reaches this page may do everything.">No login</span>
+  }
+  return (
+    <>
+      <span title={`${role}: ${roleWords[role]}`}>
+        {name}, {role}
+      </span>
+      {/* Where no answer comes the session is still there, and so is the page. */}
+      <button type="button" onClick={() => void logOut().then(onLogin, () => undefined)}>
+        Log out {name}
+      </button>
     </>
   )
 }
