@@ -2,10 +2,12 @@ import type { Problem } from '../../src/http/schemas/common.js'
 import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
+import type { Overview } from '../../src/http/schemas/overview.js'
 import type { CreateUserRequest, Saga, SagaAccepted } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
 export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted }
+export type { Overview, OverviewPoint } from '../../src/http/schemas/overview.js'
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
 /** The server answered, and said what is wrong. */
@@ -53,6 +55,9 @@ export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
 
 /** What is injected into sagas that bring no failures of their own. */
 export const getFailures = (): Promise<Required<Failures>> => call('/failures')
+
+/** How all sagas do, and have done in the last minutes. */
+export const getOverview = (minutes: number): Promise<Overview> => call(`/overview?minutes=${minutes}`)
 
 /** What went wrong, for people. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
