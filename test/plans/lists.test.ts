@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { Client } from 'pg'
-import type { Queryable } from '../../src/saga/node/db.js'
 import { listSagas, type SagaFilter } from '../../src/saga/node/saga-list.js'
 import { followLog, listLog, type LogFilter } from '../../src/saga/node/saga-log.js'
 import type { Status } from '../../src/saga/types.js'
+import { explain } from '../helpers/plans.js'
 import { makeDatabase } from '../helpers/system.js'
 
 // 100,000 sagas and 1,000,000 log rows: whatever is asked for is read by an index, and little more than is answered.
@@ -59,48 +59,6 @@ async function fillLog(): Promise<void> {
   )
 }
 
-interface Node {
-  'Node Type': string
-  'Relation Name'?: string
-  'Index Name'?: string
-  'Actual Rows': number
-  'Actual Loops': number
-  'Rows Removed by Filter'?: number
-  'Rows Removed by Index Recheck'?: number
-  Plans?: Node[]
-}
-
-interface Reading {
-  /** The nodes that read the table or an index of it, as "Index Scan saga_newest". */
-  scans: string[]
-  /** How many of the table's rows they read. What a bitmap reads is a few bytes a row, and not counted. */
-  rows: number
-}
-
-/** How PostgreSQL goes about what `read` asks it, with the very statement and values. */
-async function explain(read: (db: Queryable) => Promise<unknown>): Promise<Reading> {
-  const scans: string[] = []
-  let rows = 0
-  const visit = (node: Node): void => {
-    const { 'Node Type': type, 'Relation Name': relation, 'Index Name': index } = node
-    if (relation !== undefined || index !== undefined) scans.push(`${type} ${index ?? relation}`)
-    if (relation !== undefined) {
-      const dropped = (node['Rows Removed by Filter'] ?? 0) + (node['Rows Removed by Index Recheck'] ?? 0)
-      rows += (node['Actual Rows'] + dropped) * node['Actual Loops']
-    }
-    node.Plans?.forEach(visit)
-  }
-  const query = async (text: string, values: unknown[]) => {
-    const answer = await database.query(`EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${text}`, values)
-    visit(answer.rows[0]['QUERY PLAN'][0].Plan)
-    return { rows: [] }
-  }
-  await read({ query } as unknown as Queryable)
-  expect(scans.join()).toMatch(/Index/)
-  expect(scans.join()).not.toMatch(/Seq Scan/)
-  return { scans, rows }
-}
-
 /** Every way to choose one of each. */
 const product = <T extends object, U extends object>(some: T[], others: U[]): (T & U)[] =>
   some.flatMap((one) => others.map((other) => ({ ...one, ...other })))
@@ -116,7 +74,7 @@ const statuses: SagaFilter[] = [
 const prefixes: SagaFilter[] = ['a', 'AB', 'abc', 'abcde', 'zoë', 'nobody', '%', md5('1')].map((q) => ({ q }))
 
 test.each(titled(product([{}, ...statuses], positions)))('sagas by $title: a page of each status', async ({ of }) => {
-  const { rows } = await explain((db) => listSagas(db, of))
+  const { rows } = await explain(database, (db) => listSagas(db, of))
   expect(rows).toBeLessThanOrEqual(51 * (of.statuses?.length ?? 1))
 })
 
@@ -125,7 +83,7 @@ test.each(titled(product([{}, ...statuses], positions)))('sagas by $title: a pag
 test.each(titled(product(product([{}, ...statuses], prefixes), positions)))(
   'sagas by $title: a fifth of all of them at most',
   async ({ of }) => {
-    const { rows } = await explain((db) => listSagas(db, of))
+    const { rows } = await explain(database, (db) => listSagas(db, of))
     expect(rows).toBeLessThanOrEqual(SAGAS / 5)
   },
 )
@@ -137,7 +95,7 @@ const outcomes: LogFilter[] = [{}, ...['success', 'failed', 'stuck', 'triggered'
 test.each(titled(product(product(services, outcomes), before)))(
   'log rows by $title: a page, or little more',
   async ({ of }) => {
-    const { rows } = await explain((db) => listLog(db, of))
+    const { rows } = await explain(database, (db) => listLog(db, of))
     expect(rows).toBeLessThanOrEqual(500)
   },
 )
@@ -145,12 +103,12 @@ test.each(titled(product(product(services, outcomes), before)))(
 test.each(titled(product(product(product([{ saga: md5('1') }], services), outcomes), before)))(
   "log rows by $title: the saga's ten",
   async ({ of }) => {
-    const { rows } = await explain((db) => listLog(db, of))
+    const { rows } = await explain(database, (db) => listLog(db, of))
     expect(rows).toBeLessThanOrEqual(10)
   },
 )
 
 test("following a saga's log reads what is behind the last row that was seen", async () => {
-  const { rows } = await explain((db) => followLog(db, { sagaId: md5('1'), afterId: 4, limit: 100 }))
+  const { rows } = await explain(database, (db) => followLog(db, { sagaId: md5('1'), afterId: 4, limit: 100 }))
   expect(rows).toBe(6)
 })

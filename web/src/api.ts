@@ -3,10 +3,12 @@ import type { Problem } from '../../src/http/schemas/common.js'
 import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
+import type { Overview } from '../../src/http/schemas/overview.js'
 import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
 export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted, SagaPlan }
+export type { Overview, OverviewPoint } from '../../src/http/schemas/overview.js'
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
 /** The server answered, and said what is wrong. */
@@ -73,6 +75,9 @@ export async function getFailures(): Promise<{ inForce: Required<Failures>; isOn
 
 /** Replaces all of it, and starts its counts anew. */
 export const putFailures = (failures: unknown): Promise<Required<Failures>> => send('PUT', '/failures', failures)
+
+/** How all sagas do, and have done in the last minutes. */
+export const getOverview = (minutes: number): Promise<Overview> => call(`/overview?minutes=${minutes}`)
 
 /** What went wrong, for people. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
