@@ -2,9 +2,12 @@ import type { Problem } from '../../src/http/schemas/common.js'
 import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
+import type { DecisionsAccepted, DecisionsProgress, DecisionsRequest } from '../../src/http/schemas/decisions.js'
+import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
 import type { CreateUserRequest, Saga, SagaAccepted } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
+export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
 export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted }
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
@@ -50,6 +53,26 @@ export const cancelSaga = (sagaId: string, reason: string): Promise<SagaAccepted
   post(`${sagaPath(sagaId)}/cancel`, { reason })
 
 export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
+
+/** All sagas, newest first, a page at a time. */
+export const getSagas = (query: Record<string, string>): Promise<Sagas> => call(`/saga?${new URLSearchParams(query)}`)
+
+/** Sagas by status: those that are unfinished, and those that have ended within the hour. */
+export interface Counts {
+  unfinished: Record<'RUNNING' | 'COMPENSATING' | 'NEEDS_ATTENTION', number>
+  ended: Record<'COMPLETED' | 'COMPENSATED' | 'PARTIALLY_COMPENSATED', number>
+}
+export const getCounts = (): Promise<Counts> => call('/overview?minutes=60')
+
+/** How many sagas wait for a person, by step and error. */
+export const getStuck = async (): Promise<Stuck['stuck']> => (await call<Stuck>('/stuck')).stuck
+
+/** One decision for all sagas that are stuck on a step. */
+export const decideMany = (request: Omit<DecisionsRequest, 'actor'> & { actor?: string }): Promise<DecisionsAccepted> =>
+  post('/saga/decisions', request)
+
+export const getDecisions = (decisionsId: string): Promise<DecisionsProgress> =>
+  call(`/saga/decisions/${encodeURIComponent(decisionsId)}`)
 
 /** What is injected into sagas that bring no failures of their own. */
 export const getFailures = (): Promise<Required<Failures>> => call('/failures')

@@ -8,8 +8,15 @@ import { useLogin } from './use-login'
 
 const queries = new QueryClient({
   defaultOptions: {
-    // What was refused is not asked again; who does not answer is, as long as the page is open.
-    queries: { retry: (_failures, error) => !(error instanceof ApiError), retryDelay: 2_000, staleTime: 1_000 },
+    queries: {
+      // What was refused is not asked again; who does not answer is, as long as the page is open.
+      retry: (_failures, error) => !(error instanceof ApiError),
+      retryDelay: 2_000,
+      staleTime: 1_000,
+      // The server may be on this machine: whether there is an internet says nothing of it.
+      networkMode: 'always',
+    },
+    mutations: { networkMode: 'always' },
   },
 })
 

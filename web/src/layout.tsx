@@ -1,5 +1,6 @@
 import { Link, Outlet } from '@tanstack/react-router'
 import { logOut } from './api'
+import { AttentionCount } from './components/attention-count'
 import { useLogin } from './use-login'
 import { useServer } from './use-server'
 
@@ -17,6 +18,7 @@ export function Layout() {
           <Link to="/sagas" activeOptions={{ includeSearch: false }}>
             Sagas
           </Link>
+          <AttentionCount />
           <Link to="/log" activeOptions={{ includeSearch: false }}>
             Log
           </Link>
