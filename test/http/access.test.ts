@@ -68,6 +68,7 @@ const routes = {
   'GET /logs': 'viewer',
   'GET /failures': 'viewer',
   'GET /metrics': 'viewer',
+  'GET /overview': 'viewer',
   'POST /saga': 'starter',
   'POST /saga/{id}/cancel': 'operator',
   'POST /saga/{id}/decision': 'operator',

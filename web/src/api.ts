@@ -3,11 +3,12 @@ import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
 import type { DecisionsAccepted, DecisionsProgress, DecisionsRequest } from '../../src/http/schemas/decisions.js'
+import type { Overview } from '../../src/http/schemas/overview.js'
 import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
 import type { CreateUserRequest, Saga, SagaAccepted } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
-export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
+export type { DecisionsProgress, DecisionsRequest, Overview, Sagas, Stuck }
 export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted }
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
@@ -57,12 +58,8 @@ export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
 /** All sagas, newest first, a page at a time. */
 export const getSagas = (query: Record<string, string>): Promise<Sagas> => call(`/saga?${new URLSearchParams(query)}`)
 
-/** Sagas by status: those that are unfinished, and those that have ended within the hour. */
-export interface Counts {
-  unfinished: Record<'RUNNING' | 'COMPENSATING' | 'NEEDS_ATTENTION', number>
-  ended: Record<'COMPLETED' | 'COMPENSATED' | 'PARTIALLY_COMPENSATED', number>
-}
-export const getCounts = (): Promise<Counts> => call('/overview?minutes=60')
+/** How sagas do, and have done in the last minutes. */
+export const getOverview = (minutes: number): Promise<Overview> => call(`/overview?minutes=${minutes}`)
 
 /** How many sagas wait for a person, by step and error. */
 export const getStuck = async (): Promise<Stuck['stuck']> => (await call<Stuck>('/stuck')).stuck
