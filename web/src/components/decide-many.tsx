@@ -29,8 +29,8 @@ const actions: Record<Action, { label: string; does: (step: string) => string }>
 
 /** What is asked of the API by default, and its bounds. */
 const limits = {
-  perSecond: { label: 'Sagas a second at most', value: '10', max: 100 },
-  stopAfterFailures: { label: 'Stop after so many failures', value: '10', max: 1_000 },
+  perSecond: { label: 'Per second at most', value: '10', max: 100 },
+  stopAfterFailures: { label: 'Stop after failures', value: '10', max: 1_000 },
 } as const
 
 /** Remembered as long as the tab is open: who decides does so more than once. */

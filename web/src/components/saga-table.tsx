@@ -33,6 +33,11 @@ export function SagaTable({ filter, renderEmpty, onSteps }: SagaTableProps) {
   const { rows, hasMore, readMore, arrived } = list
   const [body, setBody] = useState<HTMLElement | null>(null)
   const top = useTopOf(body)
+  // Where the table goes away under the pointer, the pointer does not leave it.
+  const attach = useCallback((element: HTMLElement | null) => {
+    setBody(element)
+    if (!element) setPointer(false)
+  }, [])
   const [activeId, setActiveId] = useState<string>()
   const activeIndex = activeId === undefined ? -1 : rows.findIndex(({ saga }) => saga.sagaId === activeId)
 
@@ -117,7 +122,7 @@ export function SagaTable({ filter, renderEmpty, onSteps }: SagaTableProps) {
         <div
           role="rowgroup"
           className="sagas-body"
-          ref={setBody}
+          ref={attach}
           style={{ height: virtualizer.getTotalSize() }}
           onPointerEnter={({ pointerType }) => setPointer(pointerType === 'mouse')}
           onPointerLeave={() => setPointer(false)}

@@ -1,5 +1,5 @@
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
-import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
+import { useCallback, useEffect, useId, useMemo, useRef, useState } from 'react'
 import type { SagaStatus } from '../api'
 import { DecideMany } from '../components/decide-many'
 import { SagaTable } from '../components/saga-table'
@@ -30,7 +30,10 @@ export function listSearch({ status, step, q }: Record<string, unknown>): SagaFi
 
 /** All sagas, live; filtered as the address says, and decided on many at once. */
 export function ListPage() {
-  const filter = useSearch({ from: '/sagas' })
+  const { status, step, q } = listSearch(useSearch({ from: '/sagas' }))
+  // Made anew, for the router leaves in it what has no meaning here.
+  const filter = useMemo(() => listSearch({ status, step, q }), [status, step, q])
+  const stepId = useId()
   const navigate = useNavigate({ from: '/sagas' })
   const [steps, setSteps] = useState<string[]>([])
   const learn = useCallback((more: string[]) => {
@@ -44,16 +47,15 @@ export function ListPage() {
       void navigate({ search: listSearch({ ...filter, ...changed }), replace, resetScroll: false }),
     [navigate, filter],
   )
-  const { status, step } = filter
   return (
     <main className="plain list">
       <h2>Sagas</h2>
       <StatusChips status={status} onChange={(next) => change({ status: next })} />
       <div className="list-fields">
-        <Search q={filter.q ?? ''} onChange={(q) => change({ q }, { replace: true })} />
-        <label>
-          Step
-          <select value={step ?? ''} onChange={({ target }) => change({ step: target.value })}>
+        <Search q={q ?? ''} onChange={(q) => change({ q }, { replace: true })} />
+        <div>
+          <label htmlFor={stepId}>Step</label>
+          <select id={stepId} value={step ?? ''} onChange={({ target }) => change({ step: target.value })}>
             <option value="">any</option>
             {[...new Set([...steps, ...(step === undefined ? [] : [step])])].map((name) => (
               <option key={name} value={name}>
@@ -61,7 +63,7 @@ export function ListPage() {
               </option>
             ))}
           </select>
-        </label>
+        </div>
         <p className="hint keys">
           <kbd>/</kbd> search <kbd>j</kbd> <kbd>k</kbd> move <kbd>Enter</kbd> open
         </p>
@@ -122,6 +124,7 @@ function StatusChips({ status = '', onChange }: { status: string | undefined; on
 
 function Search({ q, onChange }: { q: string; onChange: (q: string) => void }) {
   const [text, setText] = useState(q)
+  const id = useId()
   const input = useRef<HTMLInputElement>(null)
   const written = useRef(q)
 
@@ -153,9 +156,10 @@ function Search({ q, onChange }: { q: string; onChange: (q: string) => void }) {
   }, [])
 
   return (
-    <label className="search">
-      Search
+    <div className="search">
+      <label htmlFor={id}>Search</label>
       <input
+        id={id}
         ref={input}
         type="search"
         value={text}
@@ -168,7 +172,7 @@ function Search({ q, onChange }: { q: string; onChange: (q: string) => void }) {
         autoComplete="off"
         spellCheck={false}
       />
-    </label>
+    </div>
   )
 }
 
