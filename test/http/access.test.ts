@@ -64,6 +64,7 @@ const routes = {
   'GET /saga/{id}/events': 'viewer',
   'GET /saga/{id}/plan': 'viewer',
   'GET /saga/decisions/{id}': 'viewer',
+  'GET /stuck': 'viewer',
   'GET /logs': 'viewer',
   'GET /failures': 'viewer',
   'GET /metrics': 'viewer',

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { Client } from 'pg'
-import { listSagas, type SagaFilter } from '../../src/saga/node/saga-list.js'
+import { countStuck, listSagas, type SagaFilter } from '../../src/saga/node/saga-list.js'
 import { followLog, listLog, type LogFilter } from '../../src/saga/node/saga-log.js'
 import type { Status } from '../../src/saga/types.js'
 import { explain } from '../helpers/plans.js'
@@ -11,6 +11,8 @@ import { makeDatabase } from '../helpers/system.js'
 
 const SAGAS = 100_000
 const LOG_ROWS = 1_000_000
+/** Sagas that need attention. */
+const WAITING = 5
 
 const md5 = (text: string) => createHash('md5').update(text).digest('hex')
 
@@ -26,21 +28,24 @@ afterAll(() => database?.end())
 
 /**
  * One a second. Ids and names are hexadecimal, so that each further character of a prefix leaves a sixteenth. Some statuses
- * are rare, and COMPENSATED has been so of late.
+ * are rare, and COMPENSATED has been so of late. Those that have failed did so at C, one in a hundred at A; none at B, on
+ * which a few are stuck.
  */
 async function fillSagas(): Promise<void> {
   const step = { kind: 'compensatable', status: 'succeeded', outcome: 'applied', attempts: 1 }
   const steps = ['A', 'B', 'C'].map((name) => ({ step: name, service: name, ...step }))
   await database.query(
-    `INSERT INTO saga (saga_id, type, label, view, input_hash, steps, started_at, status, fate)
+    `INSERT INTO saga (saga_id, type, label, view, input_hash, steps, compensations, failed_step, started_at, status, fate)
      SELECT md5(n::text), 'createUserSaga', label, jsonb_build_object('username', label), '', $2,
+            CASE status WHEN 'NEEDS_ATTENTION' THEN $3::jsonb ELSE '[]' END,
+            CASE WHEN status IN ('COMPENSATED', 'NEEDS_ATTENTION') THEN CASE WHEN n % 100 = 50 THEN 'A' ELSE 'C' END END,
             '2026-01-01Z'::timestamptz + n * interval '1 second', status,
-            CASE status WHEN 'COMPLETED' THEN 'completed' WHEN 'COMPENSATED' THEN 'rolledBack' ELSE 'open' END
+            CASE status WHEN 'COMPLETED' THEN 'completed' WHEN 'COMPENSATED' THEN 'rolledBack' WHEN 'NEEDS_ATTENTION' THEN 'rollback' ELSE 'open' END
      FROM generate_series(1, $1) AS n,
           LATERAL (SELECT CASE WHEN n % 10000 = 0 THEN 'Zoë ' ELSE '' END || md5('name' || n) AS label,
                           CASE WHEN n % 20000 = 7 THEN 'NEEDS_ATTENTION' WHEN n % 1000 = 1 THEN 'RUNNING'
                                WHEN n <= 20000 THEN 'COMPENSATED' ELSE 'COMPLETED' END AS status) AS made`,
-    [SAGAS, JSON.stringify(steps)],
+    [SAGAS, JSON.stringify(steps), JSON.stringify([{ step: 'B', status: 'stuck', attempts: 8 }])],
   )
 }
 
@@ -87,6 +92,29 @@ test.each(titled(product(product([{}, ...statuses], prefixes), positions)))(
     expect(rows).toBeLessThanOrEqual(SAGAS / 5)
   },
 )
+
+const steps: SagaFilter[] = ['A', 'B', 'C', 'D'].map((step) => ({ step }))
+
+test.each(titled(product(product([{}, ...statuses], steps), positions)))(
+  'sagas by $title: a page of each status, and those that wait for a person',
+  async ({ of }) => {
+    const { rows } = await explain(database, (db) => listSagas(db, of))
+    expect(rows).toBeLessThanOrEqual(51 * (of.statuses?.length ?? 6) + WAITING)
+  },
+)
+
+test.each(titled(product(product([{}, ...statuses], steps), product(prefixes, positions))))(
+  'sagas by $title: those that failed at the step at most',
+  async ({ of }) => {
+    const { rows } = await explain(database, (db) => listSagas(db, of))
+    expect(rows).toBeLessThanOrEqual(SAGAS / 5 + WAITING)
+  },
+)
+
+test('what is stuck is counted from what waits for a person', async () => {
+  const { rows } = await explain(database, countStuck)
+  expect(rows).toBe(WAITING)
+})
 
 const before: LogFilter[] = [{}, { before: LOG_ROWS / 2 }]
 const services: LogFilter[] = [{}, ...['SAGA', 'A', 'C', 'ROLLBACK', 'D'].map((service) => ({ service }))]

@@ -3,11 +3,14 @@ import type { Problem } from '../../src/http/schemas/common.js'
 import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
+import type { DecisionsAccepted, DecisionsProgress, DecisionsRequest } from '../../src/http/schemas/decisions.js'
 import type { Overview } from '../../src/http/schemas/overview.js'
+import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
 import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
 export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted, SagaPlan }
+export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
 export type { Overview, OverviewPoint } from '../../src/http/schemas/overview.js'
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
@@ -66,6 +69,19 @@ export const getSagaLog = async (sagaId: string): Promise<LogRow[]> =>
   (await call<Logs>(`/logs?limit=500&saga=${encodeURIComponent(sagaId)}`)).logs.toReversed()
 
 export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
+
+/** All sagas, newest first, a page at a time. */
+export const getSagas = (query: Record<string, string>): Promise<Sagas> => call(`/saga?${new URLSearchParams(query)}`)
+
+/** How many sagas wait for a person, by step and error. */
+export const getStuck = async (): Promise<Stuck['stuck']> => (await call<Stuck>('/stuck')).stuck
+
+/** One decision for all sagas that are stuck on a step. */
+export const decideMany = (request: Omit<DecisionsRequest, 'actor'> & { actor?: string }): Promise<DecisionsAccepted> =>
+  post('/saga/decisions', request)
+
+export const getDecisions = (decisionsId: string): Promise<DecisionsProgress> =>
+  call(`/saga/decisions/${encodeURIComponent(decisionsId)}`)
 
 /** What is injected into sagas that bring no failures of their own, and whether anything may be injected here at all. */
 export async function getFailures(): Promise<{ inForce: Required<Failures>; isOn: boolean }> {

@@ -1,5 +1,6 @@
 import { Link, Outlet } from '@tanstack/react-router'
 import { logOut, type Login } from './api'
+import { AttentionCount } from './components/attention-count'
 import { roleWords } from './rights'
 import { useLogin } from './use-login'
 import { useServer } from './use-server'
@@ -18,6 +19,7 @@ export function Layout() {
           <Link to="/sagas" activeOptions={{ includeSearch: false }}>
             Sagas
           </Link>
+          <AttentionCount />
           <Link to="/log" activeOptions={{ includeSearch: false }}>
             Log
           </Link>

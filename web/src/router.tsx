@@ -7,6 +7,7 @@ import {
   stringifySearchWith,
 } from '@tanstack/react-router'
 import { Layout, NotFound } from './layout'
+import { DecisionsPage } from './pages/decisions'
 import { FailuresPage } from './pages/failures'
 import { ListPage, listSearch } from './pages/list'
 import { LogPage, logSearch } from './pages/log'
@@ -23,6 +24,7 @@ const routeTree = root.addChildren([
   createRoute({ ...under('/'), component: StartPage }),
   createRoute({ ...under('/sagas'), component: ListPage, validateSearch: listSearch }),
   createRoute({ ...under('/saga/$sagaId'), component: SagaPage, validateSearch: sagaSearch }),
+  createRoute({ ...under('/decisions/$decisionsId'), component: DecisionsPage }),
   createRoute({ ...under('/log'), component: LogPage, validateSearch: logSearch }),
   createRoute({ ...under('/overview'), component: OverviewPage, validateSearch: overviewSearch }),
   createRoute({ ...under('/failures'), component: FailuresPage }),

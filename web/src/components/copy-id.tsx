@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'react'
 
 /** An id to be read and copied. */
-export function CopyId({ id }: { id: string }) {
+export function CopyId({ id, name = 'saga id' }: { id: string; name?: string }) {
   const text = useRef<HTMLElement>(null)
   const [isCopied, setCopied] = useState(false)
 
@@ -24,7 +24,7 @@ export function CopyId({ id }: { id: string }) {
   return (
     <span className="copy-id">
       <code ref={text}>{id}</code>
-      <button type="button" className="quiet" onClick={() => void copy()} aria-label="Copy saga id">
+      <button type="button" className="quiet" onClick={() => void copy()} aria-label={`Copy ${name}`}>
         <span aria-live="polite">{isCopied ? 'Copied' : 'Copy'}</span>
       </button>
     </span>
