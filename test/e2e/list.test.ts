@@ -183,8 +183,9 @@ test('what begins while one is in the list waits, and no row moves', async () =>
 
 test('a saga that does not fit the filter any more leaves it', async () => {
   const name = `Leaves ${randomUUID()}`
-  const sagaId = await start(name, { C: { mode: 'first', n: 1, kind: 'hang' } })
+  const sagaId = await start(name, { C: { mode: 'first', n: 2, kind: 'hang' } })
   await view(`?status=RUNNING&q=${encodeURIComponent(name)}`)
+  await until('it alone is shown', async () => (await shownIds()).join() === sagaId)
   await rowOf(sagaId).hover()
   await rowOf(sagaId).getByText('moved on').waitFor()
   await page.mouse.move(5, 5)

@@ -20,7 +20,7 @@ export interface ListedSaga {
 }
 
 export interface SagaList {
-  /** Newest first; those of the filter before until the new one is answered. */
+  /** Newest first; those of the filter before until the new one is answered, or can't be read. */
   rows: ListedSaga[]
   isReading: boolean
   /** Why the last read failed; undefined where it did not. */
@@ -107,9 +107,10 @@ export function useSagaList(
   }, [next, setBegun])
 
   const failed = results.find(({ failureReason }) => failureReason)
+  const isReading = seen.key !== key
   return {
-    rows: seen.rows,
-    isReading: seen.key !== key,
+    rows: isReading && failed ? [] : seen.rows,
+    isReading,
     trouble: failed && messageOf(failed.failureReason),
     arrived: seen.key === key ? seen.arrived : nothing,
     showArrived,

@@ -156,7 +156,8 @@ function StillStuck({ step }: { step: string }) {
 
 function rateOf({ decided, failed, startedAt, endedAt, perSecond }: DecisionsProgress): string {
   const s = (Date.parse(endedAt ?? new Date().toISOString()) - Date.parse(startedAt)) / 1_000
-  const rate = decided + failed < 2 || s <= 0 ? undefined : (decided + failed) / s
+  // Between the first and the last of them there is one interval less.
+  const rate = decided + failed < 2 || s <= 0 ? undefined : (decided + failed - 1) / s
   return `${rate === undefined ? '' : `${rate.toFixed(1)} a second, `}${perSecond} at most`
 }
 
