@@ -67,12 +67,12 @@ function runOf(meta: Record<string, unknown>, message: string): string | undefin
 
 /**
  * Where a workflow's code failed; what it said is in its history, behind whatever guards that. Where it disagrees with its
- * history the words are the SDK's and the engine's: steps, and what to do.
+ * history, or is not there at all, the words are the SDK's and the engine's: steps, types, and what to do.
  */
 function toldOf(failure: unknown): { failure?: string; stack?: string } {
   if (typeof failure !== 'string') return {}
   const frames = failure.match(/\bat (?:[\w.<>$ ]+ \()?[^\s()\\"]+:\d+:\d+\)?/g)
-  const isDisagreement = /\bDeterminismViolationError\b|\[TMPRL1100\]/.test(failure)
-  const message = isDisagreement ? /message: "((?:[^"\\]|\\.)*)"/.exec(failure)?.[1] : undefined
+  const isTold = /\bDeterminismViolationError\b|\[TMPRL1100\]|no such function is exported by/.test(failure)
+  const message = isTold ? /message: "((?:[^"\\]|\\.)*)"/.exec(failure)?.[1] : undefined
   return { ...(message !== undefined && { failure: message }), ...(frames && { stack: frames.join('\n') }) }
 }

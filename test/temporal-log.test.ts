@@ -48,3 +48,10 @@ test('code that disagrees with its history says how, and what to do', () => {
   const said = "the saga's code calls step C where its history has B: bring the old code back"
   expect(written).toEqual([{ level: 40, sagaId: 'saga-1', failure: said, msg: 'Failing workflow task' }])
 })
+
+test('a type of workflow that there is not is named', () => {
+  const said = "Failed to initialize workflow of type 'payAll': no such function is exported by the workflow bundle"
+  const failure = `Failure { failure: Some(Failure { message: "${said}", source: "TypeScriptSDK", stack_trace: "", cause: None }) }`
+  const written = lines((logger) => logger.warn('Failing workflow task', { failure, workflow_id: 'saga-1' }))
+  expect(written).toEqual([{ level: 40, sagaId: 'saga-1', failure: said, msg: 'Failing workflow task' }])
+})

@@ -85,7 +85,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   refuseWithProblems(app)
   logRequests(app)
   context.tracing?.traceRequests(app, ({ sagaId }) => ({ 'saga.id': sagaId }))
-  await protectPages(app)
+  protectPages(app)
   guardHosts(app, context.config)
   const logins = new Logins(context.config.apiTokens)
   guardAccess(app, logins)
@@ -134,24 +134,25 @@ function readJson(app: FastifyInstance): void {
 
 /** 404 where nothing is, 405 with Allow where another method is. */
 function refuseWrongMethods(app: FastifyInstance): void {
-  const routes: { methods: string[]; pattern: RegExp }[] = []
+  const routes: { methods: string[]; pattern: RegExp; isExact: boolean }[] = []
   app.addHook('onRoute', ({ url, method }) => {
     const source = url
       .split('/')
       .map((part) => (part.startsWith(':') ? '[^/]+' : part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')))
       .join('/')
-    routes.push({ methods: [method].flat(), pattern: new RegExp(`^${source}$`) })
+    routes.push({ methods: [method].flat(), pattern: new RegExp(`^${source}$`), isExact: !url.includes(':') })
   })
   const explain = (request: FastifyRequest) => {
     const path = request.url.split('?')[0] ?? ''
-    const allowed = new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods))
+    const fitting = routes.filter(({ pattern }) => pattern.test(path))
+    // /saga/decisions is that route, and not the saga of that name.
+    const own = fitting.filter(({ isExact }) => isExact)
+    const allowed = new Set((own.length > 0 ? own : fitting).flatMap(({ methods }) => methods))
     if (allowed.size === 0) return new HttpProblem(404, `There is nothing at ${path.slice(0, 200)}.`)
     const allow = [...allowed].join(', ')
     return new HttpProblem(405, `${request.method} is not possible here; ${allow} is.`, { headers: { allow } })
   }
   // Before the body is read, which may be wrong in a way that would be told instead.
-  app.addHook('onRequest', async (request) => {
-    if (request.is404) throw explain(request)
-  })
+  app.addHook('onRequest', (request, _reply, done) => done(request.is404 ? explain(request) : undefined))
   app.setNotFoundHandler((request, reply) => send(reply, explain(request)))
 }

@@ -1,17 +1,11 @@
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { securityHeaders } from './guards.js'
 import { handleError, toProblem } from './problem.js'
-
-/** What guards.ts tells browsers with every other answer, for those that no hook sees. */
-const headers = {
-  'cache-control': 'no-store',
-  'content-security-policy': "default-src 'none';frame-ancestors 'none'",
-  'x-content-type-options': 'nosniff',
-}
 
 /** A URL that can't be read, or is too long. */
 export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  handleError(error, request, reply.headers(headers))
+  handleError(error, request, reply.headers(securityHeaders))
 }
 
 /** Requests that are broken before they are requests. */
@@ -39,7 +33,7 @@ function refuse(socket: Socket, status: number, detail: string, more: Record<str
   const problem = toProblem(status, detail)
   const body = JSON.stringify(problem)
   const head = {
-    ...headers,
+    ...securityHeaders,
     ...more,
     'content-type': 'application/problem+json',
     'content-length': Buffer.byteLength(body),

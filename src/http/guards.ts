@@ -1,4 +1,3 @@
-import fastifyHelmet from '@fastify/helmet'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.js'
 import { HttpProblem } from './problem.js'
@@ -30,30 +29,37 @@ export function refuseOpenBind({
 
 /**
  * What a browser is told with every answer: run, load and call nothing but what this server has, show it in no other page's
- * frame, keep none of it.
+ * frame, guess no content type, keep none of it. After OWASP's list for HTTP headers; whether there is https is for the proxy
+ * in front to know, and so Strict-Transport-Security. Written out, as a middleware that makes them anew for each answer took
+ * a tenth of what the server could answer.
  */
-export async function protectPages(app: FastifyInstance): Promise<void> {
-  await app.register(fastifyHelmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: {
-        defaultSrc: ["'none'"],
-        scriptSrc: ["'self'"],
-        styleSrc: ["'self'"],
-        // The reference page draws its arrows from data: URLs.
-        imgSrc: ["'self'", 'data:'],
-        connectSrc: ["'self'"],
-        baseUri: ["'none'"],
-        formAction: ["'none'"],
-        frameAncestors: ["'none'"],
-      },
-    },
-    xFrameOptions: { action: 'deny' },
-    // Whether there is https is for the proxy in front to know.
-    strictTransportSecurity: false,
-  })
+export const securityHeaders = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    // The reference page draws its arrows from data: URLs.
+    "img-src 'self' data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join(';'),
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'origin-agent-cluster': '?1',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
   // The page's own files say otherwise.
-  app.addHook('onRequest', async (_request, reply) => void reply.header('cache-control', 'no-store'))
+  'cache-control': 'no-store',
+}
+
+export function protectPages(app: FastifyInstance): void {
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(securityHeaders)
+    done()
+  })
 }
 
 /**
@@ -62,7 +68,11 @@ export async function protectPages(app: FastifyInstance): Promise<void> {
  */
 export function guardHosts(app: FastifyInstance, { host, allowedHosts }: Config): void {
   const names = new Set([...LOOPBACK, host.toLowerCase(), ...allowedHosts])
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
+    refuseForeign(request, reply)
+    done()
+  })
+  const refuseForeign = (request: FastifyRequest, reply: FastifyReply) => {
     if (request.url.startsWith('/health/')) return
     const { host: hostHeader, origin } = request.headers
     if (hostHeader === undefined) throw new HttpProblem(400, 'The request has no Host header.')
@@ -80,7 +90,7 @@ export function guardHosts(app: FastifyInstance, { host, allowedHosts }: Config)
     if (isForeign) {
       throw new HttpProblem(403, 'Requests from pages of another origin are refused.')
     }
-  })
+  }
 }
 
 /** Also the answers that refuse: a page that may not read them can't say why. */

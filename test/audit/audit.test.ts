@@ -1,9 +1,7 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { resolve } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { Client, Connection } from '@temporalio/client'
 import type { Disagreement } from '../../src/saga/node/audit.js'
+import { runAudit } from '../helpers/audit.js'
 import { Sagas } from '../helpers/sagas.js'
 import { query, readShared } from '../helpers/shared.js'
 import { startSystem, type System } from '../helpers/system.js'
@@ -26,25 +24,9 @@ afterAll(async () => {
   await system?.stop()
 })
 
-async function audit(...args: string[]): Promise<{ code: number; stdout: string }> {
-  const child = spawn(process.execPath, [resolve('dist/audit.js'), ...args], {
-    env: {
-      ...process.env,
-      DATABASE_URL: system.where.database,
-      TEMPORAL_ADDRESS: readShared().temporal,
-      TEMPORAL_NAMESPACE: system.where.namespace,
-    },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let stdout = ''
-  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
-  const [code] = (await once(child, 'close')) as [number]
-  return { code, stdout }
-}
-
 /** What an audit says of one saga, and how it ended. */
 async function said(sagaId: string): Promise<{ code: number; found: Omit<Disagreement, 'sagaId'>[] }> {
-  const { code, stdout } = await audit('--json')
+  const { code, stdout } = await runAudit(system.where, '--json')
   const { disagreements } = JSON.parse(stdout) as { disagreements: Disagreement[] }
   const found = disagreements.filter((one) => one.sagaId === sagaId).map(({ sagaId: _, ...rest }) => rest)
   return { code, found }
@@ -78,7 +60,7 @@ test('sagas of every kind agree: completed, retried, undone, reset, cancelled, t
   await refused.result().catch(() => {})
   await sagas.ended(cancelled)
   await sagas.ended(terminated, { timeoutMs: 100_000 })
-  const { code, stdout } = await audit()
+  const { code, stdout } = await runAudit(system.where)
   expect({ code, stdout }).toEqual({
     code: 0,
     stdout: `${ended.length + 3} sagas agree with their log, barriers, rows and history.\n`,
@@ -169,7 +151,7 @@ describe('it finds, and says of which saga,', () => {
 
   test('and tells a person how to look', async () => {
     await change('DELETE FROM table_c WHERE saga_id = $1', sagaId)
-    const { stdout } = await audit()
+    const { stdout } = await runAudit(system.where)
     expect(stdout).toContain(
       `${sagaId}: it is COMPLETED, and payment finds nothing of step C\n  look: GET /saga/${sagaId}; `,
     )

@@ -1,9 +1,7 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { runAudit } from '../helpers/audit.js'
 import { Sagas } from '../helpers/sagas.js'
-import { query, readShared } from '../helpers/shared.js'
+import { query } from '../helpers/shared.js'
 import { startSystem, type System } from '../helpers/system.js'
 import { until } from '../helpers/until.js'
 
@@ -83,22 +81,6 @@ const unnumbered = async (sagaId: string) =>
     .filter(({ service, attempt }) => !/^(SAGA|ROLLBACK)$/.test(service) && attempt === null)
     .map(({ service, status, message }) => ({ service, status, message }))
 
-async function audit(): Promise<{ code: number; stdout: string }> {
-  const child = spawn(process.execPath, [resolve('dist/audit.js')], {
-    env: {
-      ...process.env,
-      DATABASE_URL: system.where.database,
-      TEMPORAL_ADDRESS: readShared().temporal,
-      TEMPORAL_NAMESPACE: system.where.namespace,
-    },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let stdout = ''
-  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
-  const [code] = (await once(child, 'close')) as [number]
-  return { code, stdout }
-}
-
 test('the audit finds a gap that nobody has filled', async () => {
   const { unfilled } = killed
   await sagas.ended(unfilled)
@@ -110,7 +92,7 @@ test('the audit finds a gap that nobody has filled', async () => {
      WHERE saga_id = $1`,
     [unfilled],
   )
-  const { code, stdout } = await audit()
+  const { code, stdout } = await runAudit(system.where)
   expect(code).toBe(1)
   expect(stdout).toContain(
     `${unfilled}: Temporal's history knows of 1 attempts of C that were lost with their worker; the log has 0 rows of them`,
@@ -145,7 +127,7 @@ test('what was under way in a killed process has a row in the end, and is counte
     'C 3',
     'COMPENSATE_B 2',
   ])
-  expect(await audit()).toEqual({
+  expect(await runAudit(system.where)).toEqual({
     code: 0,
     stdout: '7 sagas agree with their log, barriers, rows and history.\n',
   })

@@ -321,7 +321,7 @@ test('families that are cancelled or terminated at any moment, in any member, ar
       const sagaId = await start('tripSaga', i % 2 ? { refuse: ['ticket invoke'] } : {})
       const member = { nobody: undefined, parent: sagaId, stay: stay(sagaId), hotel: hotel(sagaId) }[who]
       if (member === undefined) return sagaId
-      await until(`${atRow} rows`, async () => {
+      const look = async () => {
         const [row] = await query<{ rows: number; over: boolean }>(
           database,
           `SELECT (SELECT count(*)::int FROM saga_log WHERE saga_id = $1 OR saga_id LIKE $1 || '.%') AS rows,
@@ -329,7 +329,9 @@ test('families that are cancelled or terminated at any moment, in any member, ar
           [sagaId],
         )
         return row && (row.rows >= atRow || row.over)
-      })
+      }
+      // All of them start at once.
+      await until(`${atRow} rows`, look, { timeoutMs: 150_000 })
       const run = client.workflow.getHandle(member)
       // It may not be there yet, or have closed.
       await (how === 'cancel' ? run.cancel() : run.terminate('by mistake')).catch(() => {})
@@ -351,7 +353,7 @@ test('families that are cancelled or terminated at any moment, in any member, ar
       members: [{ status: isWhole ? 'COMPLETED' : 'COMPENSATED' }],
     })
   }
-})
+}, 300_000)
 
 test('the step of a nested saga takes its input and gives its result', () => {
   const typed = defineSaga(

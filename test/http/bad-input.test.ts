@@ -294,7 +294,7 @@ test.each([
   { method: 'TRACE', path: '/logs', allow: ['GET', 'HEAD'] },
   { method: 'PROPFIND', path: '/logs', allow: ['GET', 'HEAD'] },
   { method: 'POST', path: '/health/ready', allow: ['GET', 'HEAD'] },
-  { method: 'DELETE', path: '/saga/decisions', allow: ['GET', 'HEAD', 'POST'] },
+  { method: 'DELETE', path: '/saga/decisions', allow: ['POST'] },
   { method: 'DELETE', path: '/saga/decisions/x', allow: ['GET', 'HEAD'] },
   { method: 'PUT', path: '/saga/x/decision', allow: ['POST'] },
   { method: 'DELETE', path: '/saga/x/plan', allow: ['GET', 'HEAD'] },

@@ -460,6 +460,15 @@ test('a decision is taken once a run has heard of it, or opened behind it', () =
   })
 })
 
+test('a rollback leaves no decision on the way forward open', () => {
+  const row = new Row('p')
+  const pivot = { step: 's0', reason: 'seen to', actor: 'ada' }
+  row.apply({ kind: 'park', step: 0, at: 'settle' })
+  row.apply({ kind: 'decide', step: 0, decision: { ...pivot, action: 'retry' } })
+  row.apply({ kind: 'claim', failed: 0, reached: [0] })
+  expect(row.record).toMatchObject({ fate: 'rollback', decidedAt: null, steps: [{ decision: { isTaken: true } }] })
+})
+
 test('a saga that is taken up again has nothing stuck, and every word that people have said', () => {
   everyEvent(({ row, before, one }) => {
     if (one.kind !== 'recover') return

@@ -70,7 +70,7 @@ export const sagaRoutes =
           throw new HttpProblem(403, 'Failure injection is off here; leave `failures` out.')
         }
         const record = await accept(request.body, request.headers['idempotency-key'])
-        concern(request, reply, record.saga.sagaId)
+        concern(request, record.saga.sagaId)
         const replayed = record.replayed
         if (replayed) reply.header('idempotent-replayed', 'true')
 

@@ -33,6 +33,8 @@ export interface PoolOptions {
   bounds?: Record<string, number>
   /** A statement without an answer for so long counts as lost, in ms: for a server that is frozen or out of reach. */
   queryTimeoutMs?: number
+  /** How long to wait for a connection, in ms; 3,000 where it is left out. */
+  waitMs?: number
   /** Told of connections that broke while idle; the pool replaces them. */
   onError?: (error: Error) => void
 }
@@ -43,13 +45,13 @@ export interface PoolOptions {
  */
 export function makePool(
   databaseUrl: string,
-  { max, name, bounds = {}, queryTimeoutMs, onError = () => {} }: PoolOptions,
+  { max, name, bounds = {}, queryTimeoutMs, waitMs = 3_000, onError = () => {} }: PoolOptions,
 ): Pool {
   const pool = new Pool({
     connectionString: databaseUrl,
     max,
     application_name: name,
-    connectionTimeoutMillis: 3_000,
+    connectionTimeoutMillis: waitMs,
     keepAlive: true,
     ...(queryTimeoutMs !== undefined && { query_timeout: queryTimeoutMs }),
     options: Object.entries(bounds)

@@ -140,7 +140,9 @@ function shown(id: string): string {
 }
 
 function isSealed(value: Json): value is Json & Sealed {
-  return typeof value === 'object' && value !== null && 'keyId' in value && 'sealed' in value
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const { keyId, sealed, ...others } = value
+  return typeof keyId === 'string' && typeof sealed === 'string' && Object.keys(others).length === 0
 }
 
 function textOf(bytes: Uint8Array | null | undefined): string {

@@ -215,8 +215,10 @@ export function afterClaim(record: SagaRecord, { cause: { failedStep, error }, r
       status: 'COMPENSATING',
       failedStep,
       error,
-      steps: record.steps.map((step) => settled(step, { failedStep, error, reached: known })),
+      // What people have said of steps on the way forward is done with.
+      steps: record.steps.map((step) => taken(settled(step, { failedStep, error, reached: known }))),
       compensations,
+      decidedAt: null,
     },
     entries: [{ service: 'ROLLBACK', status: 'triggered', message }],
   }

@@ -171,9 +171,9 @@ export function toCompensationView({ isVerified, spent, decision, ...shown }: Co
  */
 export function withRunning<S extends SagaRecord>(record: S): S {
   const { fate, status, openings, steps, compensations } = record
-  const isMoving = openings > 0 && status !== 'NEEDS_ATTENTION'
-  const next = isMoving && fate === 'open' ? steps.find(({ status }) => status !== 'succeeded') : undefined
-  const nextBack = isMoving && fate === 'rollback' ? compensations.find(isDue) : undefined
+  if (openings === 0 || status === 'NEEDS_ATTENTION' || isEnded(record)) return record
+  const next = fate === 'open' ? steps.find(({ status }) => status !== 'succeeded') : undefined
+  const nextBack = fate === 'rollback' ? compensations.find(isDue) : undefined
   const running = <T extends StepRecord | CompensationRecord>(one: T, under: unknown): T =>
     one === under && one.status === 'pending' ? { ...one, status: 'running' } : one
   return {

@@ -55,7 +55,7 @@ export class MatrixRun {
     const codePath = await bundle(matrix, folder)
     const connection = await Connection.connect({ address: place.temporalAddress })
     const client = new Client({ connection, namespace: place.namespace })
-    const pool = makePool(place.databaseUrl, { max: 20, name: 'saga-matrix' })
+    const pool = makePool(place.databaseUrl, { max: 20, name: 'saga-matrix', waitMs: 60_000 })
     const watch = await Watch.start(place.databaseUrl, pool)
     return new MatrixRun(module, matrix, place, connection, client, pool, watch, folder, codePath)
   }
