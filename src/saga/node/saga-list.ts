@@ -25,6 +25,29 @@ export interface SagaFilter {
 /** As the index saga_by_label has it. */
 const searchedLabel = `lower(left(label, 255) COLLATE "pg_c_utf8")`
 
+const prefixed = (q: string) => ({
+  ofId: `saga_id ^@ ${q}::text`,
+  ofLabel: `${searchedLabel} ^@ lower(${q}::text COLLATE "pg_c_utf8")`,
+})
+
+/** As many as are looked up before they are put in order; where a prefix fits more, many of those walked in order fit it. */
+const FEW = 1_000
+
+/**
+ * The ids of the sagas that `q` fits, where they are few. PostgreSQL's own guess of how many they are comes from a sample
+ * in which a prefix has a hundredth of all of them or none, and it would walk all sagas for a page that is not there.
+ */
+async function findFew(db: Queryable, q: string): Promise<string[] | undefined> {
+  const { ofId, ofLabel } = prefixed('$1')
+  const { rows } = await db.query<{ sagaId: string }>(
+    `(SELECT saga_id AS "sagaId" FROM saga WHERE ${ofId} ORDER BY saga_id USING ~<~ LIMIT $2)
+     UNION ALL
+     (SELECT saga_id FROM saga WHERE ${ofLabel} ORDER BY ${searchedLabel} USING ~<~ LIMIT $2)`,
+    [q, FEW + 1],
+  )
+  return rows.length > FEW ? undefined : rows.map(({ sagaId }) => sagaId)
+}
+
 /** The same moment, and the same order, as the index saga_newest and the index saga_by_status have it. */
 const startedAt = {
   ofAll: { column: 'started_at', epoch: `timestamptz 'epoch'` },
@@ -52,23 +75,27 @@ export async function listSagas(
   db: Queryable,
   { statuses, step, q, after, limit = 50 }: SagaFilter,
 ): Promise<{ sagas: SagaRecord[]; next: SagaPosition | undefined }> {
+  const few = q === undefined ? undefined : await findFew(db, q)
   const values: unknown[] = []
   const value = (one: unknown) => `$${values.push(one)}`
   // One more than is asked for tells whether the list goes on.
   const rowsAtMost = `LIMIT ${value(limit + 1)}::bigint`
+  const source = few === undefined ? 'saga' : 'few'
+  const withFew =
+    few === undefined ? '' : `WITH few AS MATERIALIZED (SELECT * FROM saga WHERE saga_id = ANY(${value(few)}::text[]))`
   const select = (status: Status | undefined, ofStep: string[] = []) => {
     const { column, epoch } = status === undefined ? startedAt.ofAll : startedAt.ofStatus
     const conditions = [...ofStep]
     if (status !== undefined) conditions.push(`status = ${value(status)}`)
-    if (q !== undefined) {
-      const prefix = `${value(q)}::text`
-      conditions.push(`(saga_id ^@ ${prefix} OR ${searchedLabel} ^@ lower(${prefix} COLLATE "pg_c_utf8"))`)
+    if (q !== undefined && few === undefined) {
+      const { ofId, ofLabel } = prefixed(value(q))
+      conditions.push(`(${ofId} OR ${ofLabel})`)
     }
     if (after) {
       const micros = `${value(after.startedAtMicros)}::float8 * interval '1 microsecond'`
       conditions.push(`(${column}, saga_id) < (${epoch} + ${micros}, ${value(after.sagaId)})`)
     }
-    return `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::bigint AS "startedAtMicros" FROM saga
+    return `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::bigint AS "startedAtMicros" FROM ${source}
       ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''} ORDER BY ${column} DESC, saga_id DESC ${rowsAtMost})`
   }
   /** Those that failed at the step, and, as few wait for a person, those of them that are stuck on it and failed elsewhere. */
@@ -84,9 +111,9 @@ export async function listSagas(
     step === undefined
       ? (each ?? [undefined]).map((status) => select(status))
       : (each ?? everyStatus).flatMap((status) => selectByStep(status, step))
-  // Not a prepared statement: its plan depends on how many sagas a status and a prefix have.
+  // Not a prepared statement: its plan depends on how many sagas a status has.
   const { rows } = await db.query<SagaRecord & SagaPosition>(
-    `SELECT * FROM (${selects.join(' UNION ALL ')}) AS found
+    `${withFew} SELECT * FROM (${selects.join(' UNION ALL ')}) AS found
      ORDER BY "startedAt" DESC, "sagaId" DESC ${rowsAtMost}`,
     values,
   )
