@@ -78,7 +78,7 @@ test('5,000 sagas are scrolled to the end, with few rows in the page', async () 
   await view('?q=old-')
   await page.reload()
   await rowOf('old-05000').waitFor()
-  const end = page.getByText(`That is all: ${many} sagas.`)
+  const end = page.getByText(`That is all: ${many.toLocaleString('en')} sagas.`)
   await until('the end is reached', async () => {
     expect(await rows().count()).toBeLessThan(80)
     await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight))

@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { AxeBuilder } from '@axe-core/playwright'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import type { FailuresInput } from '../../src/saga/failure.js'
+import { expectNoSidewaysScroll, seriousFindings } from '../helpers/accessible.js'
 import { launchChromium, openPage } from '../helpers/browser.js'
 import { ada, everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { query } from '../helpers/shared.js'
@@ -83,13 +83,6 @@ const rowIds = (sagaId: string) =>
 async function needsAttention(sagaId: string, on = page) {
   await open(sagaId, on)
   await shows('NEEDS_ATTENTION', on)
-}
-
-async function seriousFindings() {
-  const { violations } = await new AxeBuilder({ page }).analyze()
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
 }
 
 test('a saga that fails and heals is watched to its end', async () => {
@@ -206,7 +199,7 @@ test('the log can be narrowed to what failed, in the address too, and copied', a
   expect(await clipboard()).toBe(sagaId)
   await press('Copy log')
   await until('the log is copied', async () => (await clipboard()).includes('\tB\tfailed\t2\t'))
-  await press('Copy curl')
+  await press('Copy as curl')
   await until(
     'the command is copied',
     async () => (await clipboard()) === `curl -s '${sagas.where.api}/saga/${sagaId}'`,
@@ -468,7 +461,7 @@ test('hundreds of rows hold, on a phone too, and the log begins at its end', asy
   await logBox(sagaId).getByText('OutcomeUnknown: again 300').waitFor()
   expect(await logBox(sagaId).evaluate((box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 24)).toBe(true)
   expect(await page.locator('[data-lane="COMPENSATE_A"] button').count()).toBeGreaterThan(300)
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390)
+  await expectNoSidewaysScroll(page)
 })
 
 test('who may not decide or cancel is told who may', async () => {
@@ -518,13 +511,13 @@ test.each(['light', 'dark'] as const)('axe finds nothing serious, %s', async (co
   await page.locator('[data-lane="C"] [data-live]').waitFor()
   await press('Cancel saga…')
   await page.getByRole('dialog').getByRole('listitem').first().waitFor()
-  expect(await seriousFindings()).toEqual([])
+  expect(await seriousFindings(page)).toEqual([])
   await field('Reason').fill('enough')
   await press('Cancel and undo')
   await shows('COMPENSATED')
   await page.getByText('The timeline as a table').click()
   await page.locator('[data-lane="A"] button').first().focus()
-  expect(await seriousFindings()).toEqual([])
+  expect(await seriousFindings(page)).toEqual([])
 
   const waiting = await sagas.run()
   await query(
@@ -535,8 +528,8 @@ test.each(['light', 'dark'] as const)('axe finds nothing serious, %s', async (co
   await page.setViewportSize({ width: 390, height: 844 })
   await needsAttention(waiting.sagaId)
   await page.getByLabel('With another input').check()
-  expect(await seriousFindings()).toEqual([])
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390)
+  expect(await seriousFindings(page)).toEqual([])
+  await expectNoSidewaysScroll(page)
   await query(
     sagas.where.database,
     `UPDATE saga SET status = 'COMPLETED', fate = 'completed', ended_at = now(), compensations = '[]' WHERE saga_id = $1`,

@@ -9,7 +9,7 @@ import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
 import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
-export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted, SagaPlan }
+export type { CreateUserRequest, Login, LogRow, Saga, SagaAccepted, SagaPlan }
 export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
 export type { Overview, OverviewPoint } from '../../src/http/schemas/overview.js'
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'

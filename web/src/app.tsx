@@ -30,7 +30,7 @@ export function App() {
         <header className="top">
           <Title />
         </header>
-        <main className="plain">
+        <main>
           <LoginForm onLogin={setLogin} />
         </main>
       </>

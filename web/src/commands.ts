@@ -3,7 +3,7 @@ import type { CreateUserRequest } from './api'
 // What a person can paste into sh, bash or zsh, whatever was typed into the form.
 
 /** One word of a command line: nothing has a meaning between single quotes but the single quote. */
-export const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`
+const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`
 
 /** Double quotes, so that the shell puts the token in. */
 const token = (isLoginNeeded: boolean) => (isLoginNeeded ? [`-H "Authorization: Bearer $TOKEN"`] : [])
@@ -22,5 +22,5 @@ export const startByTemporal = (body: CreateUserRequest): string =>
     `--input ${quoted(JSON.stringify(body))}`,
   ].join(' \\\n  ')
 
-export const logByCurl = (path: string, isLoginNeeded: boolean): string =>
+export const getByCurl = (path: string, isLoginNeeded: boolean): string =>
   ['curl -s', ...token(isLoginNeeded), quoted(`${location.origin}${path}`)].join(' ')

@@ -92,7 +92,7 @@ export const undoChoices = {
 
 export type InvokeId = keyof typeof invokeChoices
 export type UndoId = keyof typeof undoChoices
-export interface StepChoice {
+interface StepChoice {
   invoke: InvokeId
   undo: UndoId
 }

@@ -87,7 +87,7 @@ function Away() {
 
 export function NotFound() {
   return (
-    <main className="plain">
+    <main>
       <h2>There is no such view</h2>
       <p className="tell">
         The address names none. <Link to="/sagas">All sagas</Link> are a good place to go on from.

@@ -1,6 +1,6 @@
 import type { Saga } from './api'
 
-export interface Trouble {
+interface Trouble {
   /** "Undo of B stuck", "C failed". */
   words: string
   step?: string

@@ -108,19 +108,3 @@ export function tell({ status, steps, failedStep, error }: Saga): string {
       return ''
   }
 }
-
-/** "12 ms", "1.0 s", "2 min 5 s", "4 h 12 min". */
-export const duration = (fromIso: string, toIso: string): string => lasting(Date.parse(toIso) - Date.parse(fromIso))
-
-export function lasting(ms: number): string {
-  if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`
-  if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`
-  const seconds = Math.round(ms / 1_000)
-  const minutes = Math.floor(seconds / 60)
-  if (minutes < 60) return seconds % 60 === 0 ? `${minutes} min` : `${minutes} min ${seconds % 60} s`
-  const hours = Math.floor(minutes / 60)
-  if (hours < 48) return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`
-}
-
-export const counted = (n: number, word: string): string => `${n} ${word}${n === 1 ? '' : 's'}`

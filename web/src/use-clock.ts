@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'react'
 
-/** The time, moving while something does; once a second where the reader wants no motion. */
+/** The time in ms, ten times a second while something is drawn in it; once a second where the reader wants no motion. */
 export function useClock(isMoving: boolean): number {
   const [now, setNow] = useState(Date.now)
   useEffect(() => {

@@ -9,12 +9,6 @@ export function useLogin(): [Login | undefined, (login: Login) => void] {
   return [useSyncExternalStore(subscribe, () => current), set]
 }
 
-const roles = ['viewer', 'starter', 'operator'] as const
-
-/** Whether whoever is there may do what takes a role. Without a login everybody may do everything. */
-export const mayDo = (login: Login | undefined, role: (typeof roles)[number]): boolean =>
-  !login?.login || (login.role !== undefined && roles.indexOf(login.role) >= roles.indexOf(role))
-
 let current: Login | undefined
 const listeners = new Set<() => void>()
 

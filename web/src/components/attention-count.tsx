@@ -1,10 +1,11 @@
 import { Link } from '@tanstack/react-router'
-import { useCounts } from '../use-counts'
+import { numeral } from '../figures'
+import { useOverview } from '../use-overview'
 import './attention-count.css'
 
 /** How many sagas need attention, on every page, and the way to them; nothing where none does. */
 export function AttentionCount() {
-  const waiting = useCounts()?.unfinished.NEEDS_ATTENTION ?? 0
+  const waiting = useOverview().data?.unfinished.NEEDS_ATTENTION ?? 0
   if (waiting === 0) return null
   return (
     <Link
@@ -13,7 +14,7 @@ export function AttentionCount() {
       className="attention-count"
       title={`${waiting} ${needsWord(waiting)} attention`}
     >
-      {waiting}
+      {numeral(waiting)}
       <span className="for-readers"> {needsWord(waiting)} attention</span>
     </Link>
   )

@@ -1,9 +1,12 @@
 import { useNavigate } from '@tanstack/react-router'
 import { useState, type SubmitEvent } from 'react'
 import { ApiError, decideMany, type DecisionsRequest } from '../api'
-import { counted } from '../saga-words'
-import { mayDo, useLogin } from '../use-login'
-import { useStuck } from '../use-stuck'
+import { counted, numeral } from '../figures'
+import { may } from '../rights'
+import { useActor } from '../use-actor'
+import { useLogin } from '../use-login'
+import { sagasIn, useStuck } from '../use-stuck'
+import { Choice } from './choice'
 import { Field } from './field'
 import './decide-many.css'
 
@@ -33,21 +36,19 @@ const limits = {
   stopAfterFailures: { label: 'Stop after failures', value: '10', max: 1_000 },
 } as const
 
-/** Remembered as long as the tab is open: who decides does so more than once. */
-const ACTOR = 'actor'
-
 /** One decision for all sagas that are stuck on a step; leads to where its progress is. */
 export function DecideMany({ step }: { step: string }) {
   const [login] = useLogin()
-  if (!mayDo(login, 'operator')) {
+  if (!login) return null
+  if (!may(login, 'operator')) {
     return (
       <p className="hint decide-many-not">
-        To decide for all that are stuck on {step} takes the role operator; {login?.name} is {login?.role}. Somebody
-        with that role can.
+        To decide for all that are stuck on {step} takes the role operator; {login.name} is {login.role}. Somebody with
+        that role can.
       </p>
     )
   }
-  return <DecideForm step={step} hasLogin={login?.login === true} />
+  return <DecideForm step={step} hasLogin={login.login} />
 }
 
 function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
@@ -56,7 +57,7 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
   const [errorType, setErrorType] = useState('')
   const [action, setAction] = useState<Action>('retry')
   const [reason, setReason] = useState('')
-  const [actor, setActor] = useState(() => sessionStorage.getItem(ACTOR) ?? '')
+  const [actor, setActor] = useActor()
   const [numbers, setNumbers] = useState<Record<keyof typeof limits, string>>({
     perSecond: limits.perSecond.value,
     stopAfterFailures: limits.stopAfterFailures.value,
@@ -64,8 +65,9 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
   const [isAsking, setAsking] = useState(false)
   const [wrong, setWrong] = useState<Record<string, string>>({})
 
-  const total = sum(groups)
-  const matching = errorType === '' ? total : sum(groups?.filter((one) => one.errorType === errorType))
+  const total = groups && sagasIn(groups)
+  const ofType = (type: string) => sagasIn((groups ?? []).filter((one) => one.errorType === type))
+  const matching = groups && errorType ? ofType(errorType) : total
   const types = [
     ...new Set([...(groups ?? []).flatMap((one) => one.errorType ?? []), ...(errorType ? [errorType] : [])]),
   ]
@@ -75,7 +77,6 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
     if (isAsking) return
     setAsking(true)
     setWrong({})
-    if (!hasLogin) sessionStorage.setItem(ACTOR, actor)
     try {
       const { decisionsId } = await decideMany({
         filter: { step, ...(errorType && { errorType }) },
@@ -98,18 +99,14 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
       <fieldset>
         <legend>What shall be done?</legend>
         {Object.entries(actions).map(([name, { label, does }]) => (
-          <label key={name} className="choice">
-            <input
-              type="radio"
-              name="action"
-              value={name}
-              checked={action === name}
-              onChange={() => setAction(name as Action)}
-            />
-            <span>
-              <strong>{label}</strong> <span className="hint">{does(step)}</span>
-            </span>
-          </label>
+          <Choice
+            key={name}
+            group="action"
+            name={label}
+            effect={does(step)}
+            isChosen={action === name}
+            onChoose={() => setAction(name as Action)}
+          />
         ))}
       </fieldset>
       <div className="decide-fields">
@@ -117,10 +114,10 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
           label="Only with the error"
           renderControl={(props) => (
             <select {...props} value={errorType} onChange={({ target }) => setErrorType(target.value)}>
-              <option value="">any{total === undefined ? '' : ` (${total.toLocaleString()})`}</option>
+              <option value="">any{total === undefined ? '' : ` (${numeral(total)})`}</option>
               {types.map((type) => (
                 <option key={type} value={type}>
-                  {type} ({(sum(groups?.filter((one) => one.errorType === type)) ?? 0).toLocaleString()})
+                  {type} ({numeral(ofType(type))})
                 </option>
               ))}
             </select>
@@ -203,9 +200,6 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
     </form>
   )
 }
-
-const sum = (groups: { sagas: number }[] | undefined): number | undefined =>
-  groups?.reduce((total, { sagas }) => total + sagas, 0)
 
 /** What is wrong, by the place of the request; '' where it has none. */
 function explain(error: unknown): Record<string, string> {

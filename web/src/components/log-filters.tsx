@@ -25,7 +25,12 @@ export function LogFilters({ search, onChange, onClear }: LogFiltersProps) {
       <SagaId value={search.saga ?? ''} onChange={(value) => onChange('saga', value)} />
       <Choice label="Service" value={search.service} all={services} onChange={(value) => onChange('service', value)} />
       <Choice label="Status" value={search.status} all={statuses} onChange={(value) => onChange('status', value)} />
-      <button type="button" aria-pressed={isFailed} onClick={() => onChange('status', isFailed ? '' : 'failed')}>
+      <button
+        type="button"
+        className="toggle"
+        aria-pressed={isFailed}
+        onClick={() => onChange('status', isFailed ? '' : 'failed')}
+      >
         Failed only
       </button>
       {Object.keys(search).length > 0 && (

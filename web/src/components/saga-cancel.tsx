@@ -1,5 +1,6 @@
 import { useId, useRef, useState, type SubmitEvent } from 'react'
 import { ApiError, cancelSaga, messageOf, type LogRow, type Login, type Saga } from '../api'
+import { may } from '../rights'
 import { useActor } from '../use-actor'
 import { usePlan } from '../use-plan'
 import { Field } from './field'
@@ -15,7 +16,7 @@ export function SagaCancel({ saga, rows, login }: Props) {
   const dialog = useRef<HTMLDialogElement>(null)
   const [isOpen, setOpen] = useState(false)
   const [isAsked, setAsked] = useState(false)
-  const mayCancel = !login.login || login.role === 'operator'
+  const mayCancel = may(login, 'operator')
   if (saga.status !== 'RUNNING' && !isOpen) return null
   if (!mayCancel) return <p className="quiet-text">Operators may cancel it; you are logged in as a {login.role}.</p>
   return (

@@ -1,3 +1,4 @@
+import { Link } from '@tanstack/react-router'
 import { useId, useState, type SubmitEvent } from 'react'
 import {
   ApiError,
@@ -9,15 +10,16 @@ import {
   type Login,
   type Saga,
 } from '../api'
-import { sagaHref } from '../route'
-import { counted } from '../saga-words'
+import { may } from '../rights'
+import { counted } from '../figures'
 import { useActor } from '../use-actor'
 import { usePlan } from '../use-plan'
+import { Choice } from './choice'
 import { Field } from './field'
 import { Moment } from './moment'
 import { Shape } from './shape'
 
-type Action = 'retry' | 'resolve' | 'skip'
+type Action = DecisionWord['action']
 
 /** What waits for a person: a compensation, or behind the point of no return a step. */
 interface Stuck {
@@ -44,7 +46,7 @@ export function SagaDecide({ saga, rows, login }: Props) {
   const stuck = saga.status === 'NEEDS_ATTENTION' ? stuckOf(saga, rows) : []
   const [conflict, setConflict] = useState<{ step: string; detail: string }>()
   const last = rows.findLast(({ status }) => status === 'decision')
-  const mayDecide = !login.login || login.role === 'operator'
+  const mayDecide = may(login, 'operator')
   return (
     <>
       {conflict && (
@@ -179,7 +181,10 @@ function Decide({ saga, rows, stuck, login, mayDecide, onConflict }: DecideProps
       {nested !== undefined && (
         <p>
           {step} is a saga of its own, and may itself wait for a decision:{' '}
-          <a href={sagaHref(nested)}>look there first</a>.
+          <Link to="/saga/$sagaId" params={{ sagaId: nested }}>
+            look there first
+          </Link>
+          .
         </p>
       )}
       {mayDecide ? (
@@ -258,20 +263,14 @@ function DecideForm({ saga, stuck, input, hasLogin, onConflict }: FormProps) {
       <fieldset>
         <legend>What shall be done?</legend>
         {actions.map((one) => (
-          <div key={one} className="choice">
-            <input
-              type="radio"
-              id={`${id}-${one}`}
-              name={`${id}-action`}
-              checked={action === one}
-              onChange={() => setAction(one)}
-              aria-describedby={`${id}-${one}-effect`}
-            />
-            <label htmlFor={`${id}-${one}`}>{choiceWords[one]}</label>
-            <p id={`${id}-${one}-effect`} className="hint">
-              {effects[one]}
-            </p>
-          </div>
+          <Choice
+            key={one}
+            group={`${id}-action`}
+            name={choiceWords[one]}
+            effect={effects[one]}
+            isChosen={action === one}
+            onChoose={() => setAction(one)}
+          />
         ))}
         {!isBack && (
           <p className="hint">

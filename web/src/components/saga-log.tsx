@@ -1,8 +1,9 @@
 import { memo, useEffect, useLayoutEffect, useRef } from 'react'
 import type { LogRow } from '../api'
-import { counted, logKind } from '../saga-words'
+import { counted } from '../figures'
+import { logKind } from '../saga-words'
+import { Copy } from './copy'
 import { Moment } from './moment'
-import { SagaCopy } from './saga-copy'
 import { Shape } from './shape'
 
 interface Props {
@@ -38,7 +39,7 @@ export function SagaLog({ sagaId, rows, isFailedOnly, onFailedOnly, chosen, led 
       <header>
         <h3 id="saga-log-title">Log</h3>
         <span className="quiet-text">{counted(rows.length, 'row')}</span>
-        <SagaCopy label="Copy log" text={() => rows.map(asText).join('\n')} />
+        <Copy name="Copy log" text={() => rows.map(asText).join('\n')} />
       </header>
       <label className="check">
         <input type="checkbox" checked={isFailedOnly} onChange={(event) => onFailedOnly(event.target.checked)} />

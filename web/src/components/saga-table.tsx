@@ -3,10 +3,10 @@ import { defaultRangeExtractor, useWindowVirtualizer, type Range } from '@tansta
 import { memo, useCallback, useEffect, useState } from 'react'
 import { flushSync } from 'react-dom'
 import { troubleOf } from '../saga-trouble'
-import { counted, duration } from '../saga-words'
+import { counted, duration, lasting } from '../figures'
 import { useNow } from '../use-now'
 import { useSagaList, type ListedSaga, type SagaFilter, type SagaList } from '../use-saga-list'
-import { CopyButton } from './copy-button'
+import { Copy } from './copy'
 import { MomentAgo } from './moment'
 import { SagaBadge } from './saga-badge'
 import './saga-table.css'
@@ -173,7 +173,7 @@ const Cells = memo(({ row: { saga, isGone } }: { row: ListedSaga }) => {
         <Link to="/saga/$sagaId" params={{ sagaId }} className="row-link" title={sagaId}>
           {sagaId}
         </Link>
-        <CopyButton text={sagaId} label={`Copy saga id ${sagaId}`} />
+        <Copy text={() => sagaId} label={`Copy saga id ${sagaId}`} />
         {parent && (
           <span className="cell-parent">
             step {parent.step} of{' '}
@@ -206,17 +206,8 @@ Cells.displayName = 'Cells'
 /** How long it has been under way. */
 function SoFar({ iso }: { iso: string }) {
   const nowMs = useNow()
-  const s = Math.max(0, Math.floor((nowMs - Date.parse(iso)) / 1_000))
-  const [days, hours, minutes] = [Math.floor(s / 86_400), Math.floor(s / 3_600) % 24, Math.floor(s / 60) % 60]
-  const said =
-    days > 0
-      ? `${days} d ${hours} h`
-      : hours > 0
-        ? `${hours} h ${minutes} min`
-        : minutes > 0
-          ? `${minutes} min ${s % 60} s`
-          : `${s} s`
-  return <span title="Under way for so long">{said}…</span>
+  const s = Math.floor((nowMs - Date.parse(iso)) / 1_000)
+  return <span title="Under way for so long">{lasting(Math.max(1, s) * 1_000)}…</span>
 }
 
 /** Which way a key leads: j and k wherever nothing is written, the arrows where the focus is in the list. */

@@ -1,7 +1,8 @@
+import { Link } from '@tanstack/react-router'
 import { memo, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react'
 import type { LogRow, Saga } from '../api'
-import { sagaHref } from '../route'
-import { counted, lasting, outcomeWord, shownCompensation, shownStep, type Shown } from '../saga-words'
+import { clockToTheSecond, counted, lasting } from '../figures'
+import { outcomeWord, shownCompensation, shownStep, type Shown } from '../saga-words'
 import {
   scaleOf,
   timelineOf,
@@ -14,14 +15,9 @@ import {
 } from '../timeline'
 import { useClock } from '../use-clock'
 import { Moment } from './moment'
-import { Shape, type Kind } from './shape'
+import { Shape } from './shape'
 
-interface Looks {
-  word: string
-  kind: Kind
-}
-
-const looks: Record<BarKind, Looks> = {
+const looks: Record<BarKind, Shown> = {
   applied: { word: 'applied', kind: 'good' },
   rejected: { word: 'refused', kind: 'bad' },
   unknown: { word: 'failed, outcome unknown', kind: 'bad' },
@@ -38,7 +34,7 @@ const looks: Record<BarKind, Looks> = {
   residue: { word: 'checked, something is left', kind: 'warning' },
 }
 
-const looksOf = ({ kind, lane }: Bar): Looks =>
+const looksOf = ({ kind, lane }: Bar): Shown =>
   kind === 'running' && lane.startsWith('COMPENSATE_') ? { ...looks.running, kind: 'undoing' } : looks[kind]
 
 const markWords: Record<Mark['kind'], string> = {
@@ -248,25 +244,18 @@ function Axis({ scale, from }: { scale: Scale; from: number }) {
       ))}
       {scale.ticks.map(({ x, ms }) => (
         <span key={`tick-${x}`} className="tick" style={{ left: x }}>
-          {ms === 0 ? <Clock at={from} /> : `+${short(ms)}`}
+          {ms === 0 ? <Clock at={from} /> : `+${lasting(ms)}`}
         </span>
       ))}
     </div>
   )
 }
 
-const clock = new Intl.DateTimeFormat(undefined, {
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  hourCycle: 'h23',
-})
-
 function Clock({ at }: { at: number }) {
   const iso = new Date(at).toISOString()
   return (
     <time dateTime={iso} title={iso}>
-      {clock.format(at)}
+      {clockToTheSecond.format(at)}
     </time>
   )
 }
@@ -280,13 +269,6 @@ function brief(ms: number): string {
   if (ms < 60_000) return lasting(ms)
   if (minutes < 60) return `${minutes} min`
   return hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} d`
-}
-
-/** As an axis has room for. */
-function short(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)} ms`
-  if (ms < 60_000) return `${Number((ms / 1_000).toFixed(1))} s`
-  return lasting(ms)
 }
 
 interface LaneProps {
@@ -308,13 +290,13 @@ function LaneLine({ lane, saga, scale, stop, shown, onChoose, onPress }: LanePro
         <Shape kind={kind} />
         <p>
           <strong>{lane.isBack ? `Undo ${lane.step}` : lane.step}</strong>
-          {service !== undefined && <span className="service"> {service}</span>}
+          {service !== undefined && ` ${service}`}
           <span className="lane-word">{word}</span>
           {facts && <span className="lane-facts">{facts}</span>}
           {nested !== undefined && (
-            <a href={sagaHref(nested)} title={nested}>
+            <Link to="/saga/$sagaId" params={{ sagaId: nested }} title={nested}>
               its own saga
-            </a>
+            </Link>
           )}
         </p>
       </div>
@@ -430,8 +412,8 @@ const nameOf = ({ lane }: Bar): string => {
 /** "attempt 2 of 3"; beyond a first decision the log counts on, and so it is said as well. */
 function numberOf({ attempt, budget }: Bar): string {
   if (!budget) return attempt === undefined ? '' : `attempt ${attempt}`
-  const counted = `attempt ${budget.n} of ${budget.of}`
-  return attempt === undefined || attempt === budget.n ? counted : `${counted} (${attempt} in all)`
+  const within = `attempt ${budget.n} of ${budget.of}`
+  return attempt === undefined || attempt === budget.n ? within : `${within} (${attempt} in all)`
 }
 
 const isMoment = ({ kind }: Bar): boolean =>
@@ -477,7 +459,7 @@ function Told({ bar, lanes }: { bar: Bar; lanes: Lane[] }) {
           </>
         )}
       </p>
-      {bar.row && <p className="told-message">{bar.row.message}</p>}
+      {bar.row && <p>{bar.row.message}</p>}
     </div>
   )
 }

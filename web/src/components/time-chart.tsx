@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
 import uPlot from 'uplot'
+import { clock } from '../figures'
 import 'uplot/dist/uPlot.min.css'
 
 /** What a chart shows of points that follow one another in time. */
@@ -88,8 +89,6 @@ function onSchemeChange(listener: () => void): () => void {
   scheme.addEventListener('change', listener)
   return () => scheme.removeEventListener('change', listener)
 }
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 
 function options<Point>(
   { lines, look, format, steps, figures }: Chart<Point>,

@@ -1,11 +1,12 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link, useParams } from '@tanstack/react-router'
 import { ApiError, getDecisions, messageOf, type DecisionsProgress } from '../api'
-import { CopyId } from '../components/copy-id'
+import { CopyId } from '../components/copy'
+import { Fact } from '../components/fact'
 import { Moment } from '../components/moment'
 import { Shape } from '../components/shape'
-import { counted } from '../saga-words'
-import { useStuck } from '../use-stuck'
+import { counted, numeral } from '../figures'
+import { sagasIn, useStuck } from '../use-stuck'
 import './decisions.css'
 
 /** How far a decision for many sagas has come. */
@@ -17,7 +18,7 @@ export function DecisionsPage() {
     refetchInterval: ({ state }) => (isOver(state.data) || isRefused(state.error) ? false : 1_000),
   })
   return (
-    <main className="plain decisions">
+    <main className="decisions">
       <header>
         <h2>Decision for many sagas</h2>
         {data && <State of={data} />}
@@ -81,12 +82,12 @@ function Progress({ of }: { of: DecisionsProgress }) {
         {filter.errorType && ` with ${filter.errorType}`}. By {actor}: {reason}
       </p>
       <progress max={Math.max(matching, 1)} value={matching === 0 ? 1 : decided + failed} aria-label="Sagas tried" />
-      <dl className="saga-facts">
-        <Fact name="Decided">{decided.toLocaleString()}</Fact>
+      <dl className="facts">
+        <Fact name="Decided">{numeral(decided)}</Fact>
         <Fact name="Failed" kind={failed > 0 ? 'bad' : undefined}>
-          {failed.toLocaleString()}
+          {numeral(failed)}
         </Fact>
-        <Fact name={status === 'stopped' ? 'Not tried' : 'Left'}>{left.toLocaleString()}</Fact>
+        <Fact name={status === 'stopped' ? 'Not tried' : 'Left'}>{numeral(left)}</Fact>
         <Fact name="Rate">{rateOf(of)}</Fact>
         <Fact name="Started">
           <Moment iso={of.startedAt} />
@@ -125,7 +126,7 @@ function Progress({ of }: { of: DecisionsProgress }) {
           </ul>
         </section>
       )}
-      <p className="decisions-links">
+      <p className="links">
         <a href={of.links.self} target="_blank" rel="noreferrer">
           All of it as JSON
         </a>
@@ -139,10 +140,9 @@ function Progress({ of }: { of: DecisionsProgress }) {
 
 /** To be decided is not to be well: a saga may get stuck again. */
 function StillStuck({ step }: { step: string }) {
-  const stuck = useStuck()
-    ?.filter((one) => one.step === step)
-    .reduce((sum, { sagas }) => sum + sagas, 0)
-  if (stuck === undefined) return null
+  const groups = useStuck()?.filter((one) => one.step === step)
+  if (!groups) return null
+  const stuck = sagasIn(groups)
   if (stuck === 0) return <p className="hint">Nothing is stuck on {step} now.</p>
   return (
     <p>
@@ -159,13 +159,4 @@ function rateOf({ decided, failed, startedAt, endedAt, perSecond }: DecisionsPro
   // Between the first and the last of them there is one interval less.
   const rate = decided + failed < 2 || s <= 0 ? undefined : (decided + failed - 1) / s
   return `${rate === undefined ? '' : `${rate.toFixed(1)} a second, `}${perSecond} at most`
-}
-
-function Fact({ name, kind, children }: { name: string; kind?: 'bad' | undefined; children: React.ReactNode }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd data-kind={kind}>{children}</dd>
-    </div>
-  )
 }

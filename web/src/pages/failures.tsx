@@ -26,7 +26,7 @@ export function FailuresPage() {
 function FailuresOf({ login }: { login: Login }) {
   const { inForce, whyNot, error } = useFailures(login)
   return (
-    <main className="plain failures-page">
+    <main className="failures-page">
       <h2>What fails on purpose</h2>
       <p className="failures-lead">How A, B and C fail on purpose, in every saga that brings no failures of its own.</p>
       {inForce ? (
@@ -44,7 +44,7 @@ function FailuresOf({ login }: { login: Login }) {
               ))}
             </dl>
           </section>
-          {whyNot === undefined ? <ChangeForm inForce={inForce} /> : <p className="failures-refused">{whyNot}</p>}
+          {whyNot === undefined ? <ChangeForm inForce={inForce} /> : <p className="refused">{whyNot}</p>}
         </>
       ) : (
         <p className="blank" role="status">
@@ -102,10 +102,16 @@ function ChangeForm({ inForce }: { inForce: Required<Failures> }) {
         <Preset name="The demo’s" choices={demo} now={choices} onChoose={choose} />
       </div>
       <div className="failures-as" role="group" aria-label="Edit as">
-        <button type="button" aria-pressed={!isJson} disabled={!choices} onClick={() => setIsJson(false)}>
+        <button
+          type="button"
+          className="toggle"
+          aria-pressed={!isJson}
+          disabled={!choices}
+          onClick={() => setIsJson(false)}
+        >
           As choices
         </button>
-        <button type="button" aria-pressed={isJson} onClick={() => setIsJson(true)}>
+        <button type="button" className="toggle" aria-pressed={isJson} onClick={() => setIsJson(true)}>
           As JSON
         </button>
         {!choices && <span className="hint">More than the choices can say, so it is edited as JSON.</span>}
@@ -164,7 +170,12 @@ interface PresetProps {
 
 function Preset({ name, choices, now, onChoose }: PresetProps) {
   return (
-    <button type="button" aria-pressed={now !== undefined && isSame(now, choices)} onClick={() => onChoose(choices)}>
+    <button
+      type="button"
+      className="toggle"
+      aria-pressed={now !== undefined && isSame(now, choices)}
+      onClick={() => onChoose(choices)}
+    >
       {name}
     </button>
   )

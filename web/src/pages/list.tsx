@@ -4,8 +4,9 @@ import type { SagaStatus } from '../api'
 import { DecideMany } from '../components/decide-many'
 import { SagaTable } from '../components/saga-table'
 import { Shape } from '../components/shape'
+import { numeral } from '../figures'
 import { shownSaga } from '../saga-words'
-import { useCounts } from '../use-counts'
+import { useOverview } from '../use-overview'
 import type { SagaFilter, SagaList } from '../use-saga-list'
 import { useStuck } from '../use-stuck'
 import './list.css'
@@ -48,7 +49,7 @@ export function ListPage() {
     [navigate, filter],
   )
   return (
-    <main className="plain list">
+    <main className="list">
       <h2>Sagas</h2>
       <StatusChips status={status} onChange={(next) => change({ status: next })} />
       <div className="list-fields">
@@ -81,7 +82,7 @@ export function ListPage() {
 }
 
 function StatusChips({ status = '', onChange }: { status: string | undefined; onChange: (status: string) => void }) {
-  const counts = useCounts()
+  const counts = useOverview().data
   const chosen = status ? status.split(',') : []
   const toggle = (one: SagaStatus) =>
     onChange((chosen.includes(one) ? chosen.filter((other) => other !== one) : [...chosen, one]).join())
@@ -102,7 +103,7 @@ function StatusChips({ status = '', onChange }: { status: string | undefined; on
         {count !== undefined && (
           <span className="count">
             {' '}
-            {count.toLocaleString()}
+            {numeral(count)}
             {when && <small> {when}</small>}
           </span>
         )}
@@ -190,7 +191,7 @@ function StuckSteps() {
       Decide many at once: choose what they are stuck on.
       {bySteps.map(([step, sagas]) => (
         <Link key={step} to="/sagas" search={{ status: 'NEEDS_ATTENTION', step }}>
-          {step} <span className="count">{sagas.toLocaleString()}</span>
+          {step} <span className="count">{numeral(sagas)}</span>
         </Link>
       ))}
     </p>

@@ -2,12 +2,13 @@ import { Link, useNavigate, useSearch } from '@tanstack/react-router'
 import { useWindowVirtualizer } from '@tanstack/react-virtual'
 import { useEffect, useLayoutEffect, useRef, useState } from 'react'
 import { logPath, type LogRow } from '../api'
-import { logByCurl } from '../commands'
-import { CopyText } from '../components/copy-text'
+import { getByCurl } from '../commands'
+import { Copy } from '../components/copy'
 import { LogFilters } from '../components/log-filters'
 import { Moment } from '../components/moment'
 import { Shape } from '../components/shape'
-import { counted, logKind } from '../saga-words'
+import { counted } from '../figures'
+import { logKind } from '../saga-words'
 import { useLogTail, type LogSearch } from '../use-log-tail'
 import { useLogin } from '../use-login'
 import './log.css'
@@ -29,7 +30,7 @@ export function LogPage() {
   const search = useSearch({ from: '/log' })
   const navigate = useNavigate({ from: '/log' })
   return (
-    <main className="plain log-page">
+    <main className="log-page">
       <h2 id="log-title">Saga log</h2>
       <LogFilters
         search={search}
@@ -69,6 +70,7 @@ function Tail({ search }: { search: LogSearch }) {
         <button
           type="button"
           ref={pause}
+          className="toggle"
           aria-pressed={isPaused}
           onClick={() => (isPaused ? follow() : setPaused(true))}
         >
@@ -120,9 +122,9 @@ function CopyLog({ rows, search }: { rows: LogRow[]; search: LogSearch }) {
   return (
     <div className="log-copy">
       {rows.length > 0 && (
-        <CopyText name={`Copy ${counted(rows.length, 'row')}`} text={() => rows.map(asText).join('\n')} />
+        <Copy name={`Copy ${counted(rows.length, 'row')}`} text={() => rows.map(asText).join('\n')} />
       )}
-      <CopyText name="Copy as curl" text={() => logByCurl(logPath({ ...search, limit: 500 }), login?.login === true)} />
+      <Copy name="Copy as curl" text={() => getByCurl(logPath({ ...search, limit: 500 }), login?.login === true)} />
     </div>
   )
 }

@@ -1,13 +1,12 @@
-import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { useSearch } from '@tanstack/react-router'
 import { lazy, Suspense, useState, type ComponentType, type ReactNode } from 'react'
-import { ApiError, getOverview, messageOf, type Overview, type OverviewPoint } from '../api'
+import { ApiError, messageOf, type Overview, type OverviewPoint } from '../api'
 import { Shape, type Kind } from '../components/shape'
 import type { Chart, Line, TimeChartProps } from '../components/time-chart'
-import { lasting, numeral, percent } from '../figures'
+import { clock, clockToTheSecond, lasting, numeral, percent } from '../figures'
+import { useOverview } from '../use-overview'
 import './overview.css'
 
-const EVERY_MS = 5_000
 const WINDOWS = [15, 60, 360, 1_440] as const
 type Window = (typeof WINDOWS)[number]
 const words: Record<Window, { short: string; long: string }> = {
@@ -25,15 +24,10 @@ export function overviewSearch(search: Record<string, unknown>): { minutes?: Win
 /** How all sagas do, and have done of late. */
 export function OverviewPage() {
   const { minutes = 60 } = useSearch({ from: '/overview' })
-  const { data, error, failureReason, isPlaceholderData, refetch } = useQuery({
-    queryKey: ['overview', minutes],
-    queryFn: () => getOverview(minutes),
-    refetchInterval: EVERY_MS,
-    placeholderData: keepPreviousData,
-  })
+  const { data, error, failureReason, isPlaceholderData, refetch } = useOverview(minutes)
   const trouble = error ?? failureReason
   return (
-    <main className="plain overview">
+    <main className="overview">
       <div className="overview-top">
         <h2>Overview</h2>
         <nav aria-label="How far back">
@@ -288,7 +282,7 @@ const orNone = (value: number | null | undefined, { format }: Pick<Chart<Overvie
 /** How a line looks in its chart. */
 function Mark({ tone, isDashed, isWide }: Pick<Line<OverviewPoint>, 'tone' | 'isDashed'> & { isWide: boolean }) {
   return (
-    <svg className="mark" viewBox="0 0 18 10" aria-hidden="true" style={{ color: `var(${tone})` }}>
+    <svg className="line-mark" viewBox="0 0 18 10" aria-hidden="true" style={{ color: `var(${tone})` }}>
       <path d="M0 5h18" strokeWidth={isWide ? 10 : 2.5} strokeDasharray={isDashed ? '5 3' : undefined} />
     </svg>
   )
@@ -328,10 +322,6 @@ function Table({ points, widthS }: { points: OverviewPoint[]; widthS: number }) 
     </table>
   )
 }
-
-const toTheMinute: Intl.DateTimeFormatOptions = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }
-const clock = new Intl.DateTimeFormat(undefined, toTheMinute)
-const clockToTheSecond = new Intl.DateTimeFormat(undefined, { ...toTheMinute, second: '2-digit' })
 
 /** "10:41–10:42" in the reader's zone. */
 function span(point: OverviewPoint | undefined, widthS: number): string {

@@ -1,15 +1,17 @@
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
-import { useEffect, useRef, useState, type ReactNode } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { sagaPath, type LogRow, type Saga } from '../api'
-import { CopyId } from '../components/copy-id'
+import { getByCurl } from '../commands'
+import { Copy, CopyId } from '../components/copy'
+import { Fact } from '../components/fact'
 import { Moment } from '../components/moment'
 import { SagaBadge } from '../components/saga-badge'
 import { SagaCancel } from '../components/saga-cancel'
-import { SagaCopy } from '../components/saga-copy'
 import { SagaDecide } from '../components/saga-decide'
 import { SagaLog } from '../components/saga-log'
 import { SagaTimeline } from '../components/saga-timeline'
-import { duration, tell } from '../saga-words'
+import { duration } from '../figures'
+import { tell } from '../saga-words'
 import { useLogin } from '../use-login'
 import { useSaga, type WatchedSaga } from '../use-saga'
 import './saga.css'
@@ -22,7 +24,7 @@ export const sagaSearch = ({ failed }: Record<string, unknown>): { failed?: 'onl
 export function SagaPage() {
   const { sagaId } = useParams({ from: '/saga/$sagaId' })
   return (
-    <main className="plain">
+    <main>
       <Watched key={sagaId} sagaId={sagaId} />
     </main>
   )
@@ -151,9 +153,9 @@ function About({ saga, rows }: { saga: Saga; rows: LogRow[] }) {
   const { sagaId, input, startedAt, endedAt, links } = saga
   const nested = saga.steps.filter((step) => step.sagaId !== undefined)
   return (
-    <section className="about" aria-labelledby="about-title">
+    <section aria-labelledby="about-title">
       <h3 id="about-title">What it was given</h3>
-      <dl className="saga-facts">
+      <dl className="facts">
         {Object.entries(input).map(([name, value]) => (
           <Fact key={name} name={name.charAt(0).toUpperCase() + name.slice(1)}>
             {typeof value === 'string' ? value : JSON.stringify(value)}
@@ -175,28 +177,13 @@ function About({ saga, rows }: { saga: Saga; rows: LogRow[] }) {
           </Fact>
         ))}
       </dl>
-      <p className="saga-links">
+      <p className="links">
         <a href={links.temporal} target="_blank" rel="noreferrer">
           This saga in Temporal’s Web UI
         </a>
-        <SagaCopy label="Copy curl" text={() => curlOf(sagaId, login?.login === true)} />
-        <SagaCopy label="Copy as JSON" text={() => JSON.stringify({ saga, logs: rows }, undefined, 2)} />
+        <Copy name="Copy as curl" text={() => getByCurl(sagaPath(sagaId), login?.login === true)} />
+        <Copy name="Copy as JSON" text={() => JSON.stringify({ saga, logs: rows }, undefined, 2)} />
       </p>
     </section>
-  )
-}
-
-/** For a shell. A token is nothing to be copied about. */
-function curlOf(sagaId: string, hasLogin: boolean): string {
-  const url = `${location.origin}${sagaPath(sagaId).replaceAll("'", '%27')}`
-  return `curl -s '${url}'${hasLogin ? ' -H "authorization: Bearer $SAGA_TOKEN"' : ''}`
-}
-
-function Fact({ name, children }: { name: string; children: ReactNode }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
   )
 }

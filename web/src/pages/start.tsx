@@ -5,7 +5,7 @@ import { getSaga, type CreateUserRequest, type Login } from '../api'
 import { cases } from '../cases'
 import { startByCurl, startByTemporal } from '../commands'
 import { CaseCard } from '../components/case-card'
-import { CopyText } from '../components/copy-text'
+import { Copy } from '../components/copy'
 import { SagaBadge } from '../components/saga-badge'
 import { StartForm, type Values } from '../components/start-form'
 import { isSame, toFailures, type Choices } from '../failure-choices'
@@ -34,7 +34,7 @@ function StartAs({ login }: { login: Login }) {
   const failures = useFailures(login)
   const mayStart = may(login, 'starter')
   return (
-    <main className="plain start-page">
+    <main>
       <section className="start-intro" aria-labelledby="intro-title">
         <h2 id="intro-title">All of it, or nothing</h2>
         <p>
@@ -47,7 +47,7 @@ function StartAs({ login }: { login: Login }) {
       {mayStart ? (
         <Starter login={login} failures={failures} started={started} onAccepted={addStarted} />
       ) : (
-        <p className="start-refused">
+        <p className="refused">
           To start a saga needs the role starter; {login.name} is {login.role}. You can watch{' '}
           <Link to="/sagas">all sagas</Link> and read <Link to="/log">the log</Link>.
         </p>
@@ -106,7 +106,7 @@ function Starter({ login, failures, started, onAccepted }: StarterProps) {
     <>
       {failures.whyNot === undefined && (
         <section aria-labelledby="cases-title">
-          <h3 id="cases-title" className="start-heading">
+          <h3 id="cases-title" className="for-readers">
             Ready-made cases
           </h3>
           <ul className="cases">
@@ -180,7 +180,7 @@ function Command({ name, text }: { name: string; text: string }) {
     <figure className="command">
       <figcaption>
         <span>{name}</span>
-        <CopyText name="Copy" label={`Copy: ${name}`} text={() => text} />
+        <Copy label={`Copy: ${name}`} text={() => text} />
       </figcaption>
       <pre>
         <code>{text}</code>
