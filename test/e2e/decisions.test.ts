@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { Client } from 'pg'
 import type { Browser, Page } from 'playwright-core'
-import { expectAccessible, expectNoSidewaysScroll } from '../helpers/accessible.js'
+import { seriousFindings, widthOnPhone } from '../helpers/accessible.js'
 import { launchChromium, openPage } from '../helpers/browser.js'
 import { ada, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { query } from '../helpers/shared.js'
@@ -76,7 +76,7 @@ test('what needs attention is counted on every page, and all that is stuck on a 
   await page.getByRole('link', { name: 'B 3', exact: true }).click()
   await panel().getByText('3 sagas are stuck on B now.').waitFor()
   expect(await panel().innerText()).toContain('Tries what is stuck on B again')
-  await expectAccessible(page)
+  expect(await seriousFindings(page)).toEqual([])
   // Counted by its error as well.
   await field('Only with the error').selectOption({ label: 'OutcomeUnknown (3)' })
   await field('Reason').fill('the disk is larger now')
@@ -100,7 +100,7 @@ test('what needs attention is counted on every page, and all that is stuck on a 
   expect((await sagas.get(other)).status).toBe('NEEDS_ATTENTION')
   await page.getByText('Nothing is stuck on B now.').waitFor()
   await page.getByRole('link', { name: '1 needs attention' }).waitFor()
-  await expectAccessible(page)
+  expect(await seriousFindings(page)).toEqual([])
   sagas.started.push(`saga-decisions-${new URL(page.url()).hash.replace('#/decisions/', '')}`)
 
   // The list of what is left, and who it was is remembered.
@@ -142,9 +142,8 @@ test('what a decision fails for is listed, each with the way to its saga, for wh
   expect(await fact('Failed').innerText()).toBe('1')
   const failure = page.getByRole('listitem').filter({ hasText: second })
   expect(await failure.innerText()).toContain('has ended as COMPENSATED; there is nothing to decide')
-  await page.setViewportSize({ width: 390, height: 844 })
-  await expectNoSidewaysScroll(page)
-  await expectAccessible(page)
+  expect(await widthOnPhone(page)).toBe(390)
+  expect(await seriousFindings(page)).toEqual([])
   sagas.started.push(`saga-decisions-${new URL(page.url()).hash.replace('#/decisions/', '')}`)
 
   const { page: shared, complaints: ofShared } = await openPage(browser, page.url())
@@ -163,8 +162,7 @@ test('what the API finds wrong stands at its field', async () => {
   await page.goto(`${sagas.where.api}/#/sagas?status=NEEDS_ATTENTION&step=A`)
   await field('Reason').fill(' ')
   await field('Your name').fill('grace')
-  await page.setViewportSize({ width: 390, height: 844 })
-  await expectNoSidewaysScroll(page)
+  expect(await widthOnPhone(page)).toBe(390)
   await page.getByRole('button', { name: /^Retry \d+ saga/ }).click()
   await page.getByText('The reason must not be empty.').waitFor()
   expect(await field('Reason').getAttribute('aria-invalid')).toBe('true')
@@ -191,7 +189,7 @@ test('who may only read is told who decides; an operator is not asked for a name
   await row(sagaId).waitFor()
   await page.getByText('takes the role operator; vera is viewer').waitFor()
   expect(await panel().count()).toBe(0)
-  await expectAccessible(page)
+  expect(await seriousFindings(page)).toEqual([])
 
   // Without B's row A can be undone.
   await query(guarded.where.database, 'DELETE FROM table_b WHERE saga_id = $1', [sagaId])

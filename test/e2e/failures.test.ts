@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Browser, Page } from 'playwright-core'
-import { seriousFindings, widthOnPhone } from '../helpers/accessibility.js'
+import { seriousFindings, widthOnPhone } from '../helpers/accessible.js'
 import { launchChromium, openPage } from '../helpers/browser.js'
 import { ada, Sagas, testReplay } from '../helpers/sagas.js'
 import { startSystem, type System } from '../helpers/system.js'

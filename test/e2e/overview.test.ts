@@ -1,6 +1,6 @@
-import { AxeBuilder } from '@axe-core/playwright'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Browser, Page } from 'playwright-core'
+import { seriousFindingsNow } from '../helpers/accessible.js'
 import { launchChromium, openPage } from '../helpers/browser.js'
 import { Sagas } from '../helpers/sagas.js'
 import { startSystem, type System } from '../helpers/system.js'
@@ -55,15 +55,6 @@ async function table(): Promise<{ started: number; completed: number; rolledBack
   }
 }
 
-/** Serious and critical findings of axe. */
-async function findings(): Promise<string[]> {
-  // In this one page: it was not opened in a context of its own.
-  const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze()
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
-}
-
 /** The colour of most of what is drawn on a chart; undefined while nothing is. */
 const inkOf = (chart: number) =>
   page
@@ -90,7 +81,7 @@ test('before the first saga it says that there is none, and where to go on', asy
   await page.getByText('No saga has started or ended in the last hour.').waitFor()
   await says('Needs attention', /0\s*No saga waits for a person/)
   expect(await charts().count()).toBe(0)
-  expect(await findings()).toEqual([])
+  expect(await seriousFindingsNow(page)).toEqual([])
   await page.getByRole('link', { name: 'look at the last 24 hours' }).click()
   await page.getByText('No saga has started or ended in the last 24 hours.').waitFor()
   expect(page.url()).toMatch(/#\/overview\?minutes=1440$/)
@@ -193,7 +184,7 @@ test.each(['light', 'dark'] as const)(
     await page.emulateMedia({ colorScheme })
     await page.locator('.chart canvas').nth(3).waitFor()
     await page.getByText('As a table').click()
-    expect(await findings()).toEqual([])
+    expect(await seriousFindingsNow(page)).toEqual([])
 
     // The other way round under an open page.
     const before = await until('it is drawn', () => inkOf(1))
@@ -202,12 +193,12 @@ test.each(['light', 'dark'] as const)(
       const now = await inkOf(1)
       return now !== undefined && now !== before
     })
-    expect(await findings()).toEqual([])
+    expect(await seriousFindingsNow(page)).toEqual([])
   },
 )
 
 test('on a phone nothing has to be scrolled sideways but the table', async () => {
-  await page.setViewportSize({ width: 390, height: 780 })
+  await page.setViewportSize({ width: 390, height: 844 })
   await page.locator('.chart canvas').nth(3).waitFor()
   await page.getByText('As a table').click()
   await until('the charts fit', () => page.evaluate(() => document.documentElement.scrollWidth <= 390))
@@ -215,7 +206,7 @@ test('on a phone nothing has to be scrolled sideways but the table', async () =>
     .locator('.chart canvas')
     .evaluateAll((all) => all.map((one) => one.getBoundingClientRect().right))
   expect(Math.max(...widths)).toBeLessThanOrEqual(390)
-  expect(await findings()).toEqual([])
+  expect(await seriousFindingsNow(page)).toEqual([])
 })
 
 test('while the server is away it says since when its figures are, and goes on when it is back', async () => {

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import type { FailuresInput } from '../../src/saga/failure.js'
-import { expectNoSidewaysScroll, seriousFindings } from '../helpers/accessible.js'
+import { seriousFindingsNow, widthOnPhone } from '../helpers/accessible.js'
 import { launchChromium, openPage } from '../helpers/browser.js'
 import { ada, everywhere, nowhere, Sagas, testReplay } from '../helpers/sagas.js'
 import { query } from '../helpers/shared.js'
@@ -461,7 +461,7 @@ test('hundreds of rows hold, on a phone too, and the log begins at its end', asy
   await logBox(sagaId).getByText('OutcomeUnknown: again 300').waitFor()
   expect(await logBox(sagaId).evaluate((box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 24)).toBe(true)
   expect(await page.locator('[data-lane="COMPENSATE_A"] button').count()).toBeGreaterThan(300)
-  await expectNoSidewaysScroll(page)
+  expect(await widthOnPhone(page)).toBe(390)
 })
 
 test('who may not decide or cancel is told who may', async () => {
@@ -511,13 +511,13 @@ test.each(['light', 'dark'] as const)('axe finds nothing serious, %s', async (co
   await page.locator('[data-lane="C"] [data-live]').waitFor()
   await press('Cancel saga…')
   await page.getByRole('dialog').getByRole('listitem').first().waitFor()
-  expect(await seriousFindings(page)).toEqual([])
+  expect(await seriousFindingsNow(page)).toEqual([])
   await field('Reason').fill('enough')
   await press('Cancel and undo')
   await shows('COMPENSATED')
   await page.getByText('The timeline as a table').click()
   await page.locator('[data-lane="A"] button').first().focus()
-  expect(await seriousFindings(page)).toEqual([])
+  expect(await seriousFindingsNow(page)).toEqual([])
 
   const waiting = await sagas.run()
   await query(
@@ -528,8 +528,8 @@ test.each(['light', 'dark'] as const)('axe finds nothing serious, %s', async (co
   await page.setViewportSize({ width: 390, height: 844 })
   await needsAttention(waiting.sagaId)
   await page.getByLabel('With another input').check()
-  expect(await seriousFindings(page)).toEqual([])
-  await expectNoSidewaysScroll(page)
+  expect(await seriousFindingsNow(page)).toEqual([])
+  expect(await widthOnPhone(page)).toBe(390)
   await query(
     sagas.where.database,
     `UPDATE saga SET status = 'COMPLETED', fate = 'completed', ended_at = now(), compensations = '[]' WHERE saga_id = $1`,
