@@ -10,7 +10,7 @@ import { chromium } from 'playwright-core'
  *   npm run screenshots                                       into docs/screenshots
  *   npm run screenshots -- --url http://127.0.0.1:3000 --into some/folder
  *
- * It starts a handful of sagas first, one of each end. What is stuck is left so.
+ * It starts a handful of sagas first, one of each end. One that is stuck on B is left so, those on A are decided.
  */
 const { values } = parseArgs({
   options: {
@@ -38,30 +38,40 @@ async function start(username, failures, status) {
   const input = { username, address: '12 St James’s Square', payment: '4242 4242 4242 4242' }
   const { sagaId } = await post('/saga', { ...input, failures })
   if (status === 'cancelled') await post(`/saga/${sagaId}/cancel`, { reason: 'ordered twice', actor: 'grace' })
-  const shown = status === 'cancelled' ? 'COMPENSATED' : status
+  await becomes(sagaId, status === 'cancelled' ? 'COMPENSATED' : status)
+  return sagaId
+}
+
+async function becomes(sagaId, status) {
   for (const until = Date.now() + 120_000; Date.now() < until; await sleep(200)) {
     const saga = await (await fetch(new URL(`/saga/${sagaId}`, url))).json()
-    if (saga.status === shown) return sagaId
+    if (saga.status === status) return
   }
-  throw new Error(`Saga ${sagaId} has not become ${shown} in 2 minutes; look at ${url}/#/saga/${sagaId}`)
+  throw new Error(`Saga ${sagaId} has not become ${status} in 2 minutes; look at ${url}/#/saga/${sagaId}`)
 }
 
 const refusedC = { C: { mode: 'always', kind: 'reject' } }
 console.log('Starting sagas; the one that gets stuck takes 40 s.')
-const [completed, , rolledBack, stuck] = await Promise.all([
+const [completed, , rolledBack, stuck, , atA] = await Promise.all([
   start('Ada Lovelace', {}, 'COMPLETED'),
   start('Grace Hopper', { A: { mode: 'first', n: 1 }, B: { mode: 'first', n: 2, when: 'after' } }, 'COMPLETED'),
   start('Mary Somerville', { B: { mode: 'always', when: 'after' } }, 'COMPENSATED'),
   start('Charles Babbage', { ...refusedC, B: { mode: 'first', n: 8, on: 'compensate' } }, 'NEEDS_ATTENTION'),
   start('Annabella Byron', { C: { mode: 'first', n: 1, kind: 'hang' } }, 'cancelled'),
+  start('Jane Marcet', { ...refusedC, A: { mode: 'first', n: 8, on: 'compensate' } }, 'NEEDS_ATTENTION'),
 ])
+const retry = { filter: { step: 'A' }, action: 'retry', reason: 'the network is back', actor: 'grace' }
+const { decisionsId } = await post('/saga/decisions', retry)
+await becomes(atA, 'COMPENSATED')
 
 const views = {
   start: '/',
   list: '/sagas',
+  'list-stuck': '/sagas?status=NEEDS_ATTENTION&step=B',
   'saga-completed': `/saga/${completed}`,
   'saga-rolled-back': `/saga/${rolledBack}`,
   'saga-stuck': `/saga/${stuck}`,
+  decisions: `/decisions/${decisionsId}`,
   log: '/log',
   overview: '/overview?minutes=15',
   failures: '/failures',

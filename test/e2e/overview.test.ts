@@ -97,7 +97,7 @@ test('it follows what happens, and its numbers, charts and table agree with it',
   await says('Ended', /3\s*2 completed, 1 rolled back, in the last hour/)
   await says('Rolled back', /33\.3/)
   await sagas.logged(parked, 'COMPENSATE_A stuck')
-  await says('Needs attention', /1\s*It waits for .*Decide what becomes of it/)
+  await says('Needs attention', /1\s*It has waited for .*Decide what becomes of it/)
   await says('Running', /0\s*None is being undone/)
 
   await page.getByText('As a table').click()

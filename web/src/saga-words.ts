@@ -65,7 +65,7 @@ const logKinds: Record<string, Kind> = {
   decision: 'note',
   triggered: 'undoing-began',
   skipped: 'empty',
-  verified: 'undone',
+  verified: 'empty',
   residue: 'warning',
 }
 

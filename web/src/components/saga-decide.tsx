@@ -291,7 +291,7 @@ function DecideForm({ saga, stuck, input, hasLogin, onConflict }: FormProps) {
                 setInputError(undefined)
               }}
             />
-            With another input
+            Retry with another input
           </label>
           {text !== undefined && (
             <Field

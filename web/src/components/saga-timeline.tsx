@@ -292,7 +292,11 @@ function LaneLine({ lane, saga, scale, stop, shown, onChoose, onPress }: LanePro
           <strong>{lane.isBack ? `Undo ${lane.step}` : lane.step}</strong>
           {service !== undefined && ` ${service}`}
           <span className="lane-word">{word}</span>
-          {facts && <span className="lane-facts">{facts}</span>}
+          {facts.map((fact) => (
+            <span key={fact} className="lane-facts">
+              {fact}
+            </span>
+          ))}
           {nested !== undefined && (
             <Link to="/saga/$sagaId" params={{ sagaId: nested }} title={nested}>
               its own saga
@@ -371,22 +375,22 @@ interface Head extends Shown {
   status: string
   service?: string
   nested?: string | undefined
-  facts: string
+  facts: string[]
 }
 
 function headOf({ step: name, isBack, bars }: Lane, saga: Saga): Head {
   const isVerified = bars.some(({ kind }) => kind === 'verified')
   if (isBack) {
     const one = saga.compensations.find(({ step }) => step === name)
-    if (!one) return { word: 'checked', kind: 'note', status: '', facts: '' }
+    if (!one) return { word: 'checked', kind: 'note', status: '', facts: [] }
     const facts = [
       ...(one.attempts > 1 ? [counted(one.attempts, 'attempt')] : []),
       ...(isVerified ? ['nothing left'] : []),
     ]
-    return { ...shownCompensation(one), status: one.status, facts: facts.join(' · ') }
+    return { ...shownCompensation(one), status: one.status, facts }
   }
   const step = saga.steps.find(({ step }) => step === name)
-  if (!step) return { word: '', kind: 'pending', status: '', facts: '' }
+  if (!step) return { word: '', kind: 'pending', status: '', facts: [] }
   const { outcome, attempts } = step
   const facts = [
     ...(outcome && outcome !== 'applied' ? [outcomeWord(outcome)] : []),
@@ -397,7 +401,7 @@ function headOf({ step: name, isBack, bars }: Lane, saga: Saga): Head {
     status: step.status,
     service: step.service,
     nested: step.sagaId,
-    facts: facts.join(' · '),
+    facts,
   }
 }
 

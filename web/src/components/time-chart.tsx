@@ -6,7 +6,7 @@ import 'uplot/dist/uPlot.min.css'
 /** What a chart shows of points that follow one another in time. */
 export interface Chart<Point> {
   lines: Line<Point>[]
-  /** Lines have a dot at every value; an area goes in steps. */
+  /** Lines have a dot at every value but 0; an area goes in steps. */
   look?: 'lines' | 'bars' | 'area'
   format: (value: number) => string
   /** Between the figures on the axis, where not every fraction makes sense. */
@@ -163,7 +163,10 @@ function toSeries<Point>(
       ...(paths && { paths }),
     }
   }
-  return { ...line, points: { show: true, size: 3.5, fill: colour, width: 0 } }
+  // A dot where something happened, and none along the foot.
+  const filter: uPlot.Series.Points.Filter = (plot, series) =>
+    [...(plot.data[series] ?? [])].flatMap((value, i) => (value ? [i] : []))
+  return { ...line, points: { show: true, size: 3.5, fill: colour, width: 0, filter } }
 }
 
 /** The figures next to what is to be shown: there is always one at the foot, and one at the head. */

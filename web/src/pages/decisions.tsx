@@ -19,11 +19,11 @@ export function DecisionsPage() {
   })
   return (
     <main className="decisions">
-      <header>
+      <header className="head">
         <h2>Decision for many sagas</h2>
         {data && <State of={data} />}
+        <CopyId id={decisionsId} name="decision id" />
       </header>
-      <CopyId id={decisionsId} name="decision id" />
       {data ? (
         <Progress of={data} />
       ) : failureReason ? (
@@ -158,5 +158,5 @@ function rateOf({ decided, failed, startedAt, endedAt, perSecond }: DecisionsPro
   const s = (Date.parse(endedAt ?? new Date().toISOString()) - Date.parse(startedAt)) / 1_000
   // Between the first and the last of them there is one interval less.
   const rate = decided + failed < 2 || s <= 0 ? undefined : (decided + failed - 1) / s
-  return `${rate === undefined ? '' : `${rate.toFixed(1)} a second, `}${perSecond} at most`
+  return rate === undefined ? `at most ${perSecond} a second` : `${rate.toFixed(1)} of at most ${perSecond} a second`
 }

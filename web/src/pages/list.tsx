@@ -113,7 +113,7 @@ function StatusChips({ status = '', onChange }: { status: string | undefined; on
   return (
     <div className="chips" role="group" aria-label="Status">
       {unfinished.map((one) => renderChip(one, counts?.unfinished[one]))}
-      {ended.map((one) => renderChip(one, counts?.ended[one], 'in the last hour'))}
+      {ended.map((one) => renderChip(one, counts?.ended[one], 'last hour'))}
       {chosen.length > 0 && (
         <button type="button" className="quiet" onClick={() => onChange('')}>
           Any status

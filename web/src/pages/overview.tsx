@@ -97,7 +97,7 @@ function Numbers({
         value={numeral(waiting)}
       >
         {waiting > 0
-          ? `${waiting > 1 ? 'The oldest' : 'It'} waits for ${lasting(oldestWaitingS * 1_000)}. Decide what becomes of ${waiting > 1 ? 'them' : 'it'}.`
+          ? `${waiting > 1 ? 'The oldest' : 'It'} has waited for ${lasting(oldestWaitingS * 1_000)}. Decide what becomes of ${waiting > 1 ? 'them' : 'it'}.`
           : 'No saga waits for a person.'}
       </Big>
       <Big kind="running" title={<a href="#/sagas?status=RUNNING">Running</a>} value={numeral(unfinished.RUNNING)}>

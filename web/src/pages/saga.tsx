@@ -40,7 +40,7 @@ function Watched({ sagaId }: { sagaId: string }) {
 
   return (
     <section className="saga-page" aria-labelledby="saga-title">
-      <header className="saga-head">
+      <header className="head">
         <h2 id="saga-title" ref={title} tabIndex={-1}>
           Saga
         </h2>
