@@ -278,9 +278,8 @@ test('where the server is restarted under the page it says so, takes up again, a
     async () => (await page.getByText('The server does not answer.', { exact: true }).count()) === 0,
   )
   expect(await topmost()).toEqual([sagaId, ...before].slice(0, 8))
-  expect(new Set(complaints.splice(0).map((one) => one.replace(/.*net::/, '')))).toEqual(
-    new Set(['ERR_CONNECTION_REFUSED']),
-  )
+  // Chromium itself says on its console that nobody answered, or only in part.
+  expect(complaints.splice(0).filter((one) => !one.includes('net::ERR'))).toEqual([])
 })
 
 testReplay(() => sagas)

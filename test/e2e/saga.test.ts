@@ -278,7 +278,7 @@ test('what is stuck is told before a retry, which heals once its cause is gone',
 test('a retry with another input refuses a secret that is only masked, and what is no JSON', async () => {
   const sagaId = stuck.edited
   await needsAttention(sagaId)
-  await page.getByText('12 Byron Street').first().waitFor()
+  // It is there once what the step was given is known.
   await page.getByLabel('With another input').check()
   const editor = field('Input of B, as JSON')
   const given = await editor.inputValue()

@@ -192,6 +192,7 @@ function Decide({ saga, rows, stuck, login, mayDecide, onConflict }: DecideProps
           saga={saga}
           stuck={stuck}
           input={planned.find((one) => one.step === step)?.input ?? null}
+          isRead={!plan.isPending}
           hasLogin={login.login}
           onConflict={onConflict}
         />
@@ -210,13 +211,15 @@ interface FormProps {
   stuck: Stuck
   /** What the step was given, secrets masked; null where that is not known. */
   input: unknown
+  /** Whether it is as known as it will be. */
+  isRead: boolean
   hasLogin: boolean
   onConflict: (detail: string) => void
 }
 
 const MASK = '****'
 
-function DecideForm({ saga, stuck, input, hasLogin, onConflict }: FormProps) {
+function DecideForm({ saga, stuck, input, isRead, hasLogin, onConflict }: FormProps) {
   const { step, isBack, nested, row } = stuck
   const [action, setAction] = useState<Action>('retry')
   const [reason, setReason] = useState('')
@@ -280,7 +283,7 @@ function DecideForm({ saga, stuck, input, hasLogin, onConflict }: FormProps) {
           </p>
         )}
       </fieldset>
-      {action === 'retry' && nested === undefined && (
+      {action === 'retry' && nested === undefined && isRead && (
         <div className="edit">
           <label className="check">
             <input
