@@ -123,7 +123,7 @@ test('a filter stands in the address, and its view is the same for whoever opens
   expect(ofOther).toEqual([])
 
   // Each filter can be taken back.
-  await chip('Any status').click()
+  await page.getByRole('button', { name: 'Any status' }).click()
   await page.getByLabel('Step', { exact: true }).selectOption('')
   await until('both are shown', async () => (await shownIds()).length === 2)
   await search().press('Escape')

@@ -65,6 +65,11 @@ export function ListPage() {
             ))}
           </select>
         </div>
+        {status !== undefined && (
+          <button type="button" onClick={() => change({ status: '' })}>
+            Any status
+          </button>
+        )}
         <p className="hint keys">
           <kbd>/</kbd> search <kbd>j</kbd> <kbd>k</kbd> move <kbd>Enter</kbd> open
         </p>
@@ -114,11 +119,6 @@ function StatusChips({ status = '', onChange }: { status: string | undefined; on
     <div className="chips" role="group" aria-label="Status">
       {unfinished.map((one) => renderChip(one, counts?.unfinished[one]))}
       {ended.map((one) => renderChip(one, counts?.ended[one], 'last hour'))}
-      {chosen.length > 0 && (
-        <button type="button" className="quiet" onClick={() => onChange('')}>
-          Any status
-        </button>
-      )}
     </div>
   )
 }
