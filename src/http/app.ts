@@ -27,6 +27,7 @@ import { healthRoutes } from './routes/health.js'
 import { loginRoutes } from './routes/login.js'
 import { logRoutes } from './routes/logs.js'
 import { metricRoutes } from './routes/metrics.js'
+import { overviewRoutes } from './routes/overview.js'
 import { sagaListRoutes } from './routes/saga-list.js'
 import { sagaRoutes } from './routes/sagas.js'
 import type { SagaFeed } from './saga-feed.js'
@@ -101,6 +102,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(sagaListRoutes(context))
   await app.register(eventRoutes(context))
   await app.register(logRoutes(context))
+  await app.register(overviewRoutes(context))
   await app.register(failureRoutes(context))
   await app.register(healthRoutes(context))
   if (context.metrics) await app.register(metricRoutes(context, context.metrics))

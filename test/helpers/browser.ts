@@ -16,7 +16,10 @@ export function launchChromium(): Promise<Browser> {
 }
 
 /** A page, and what it has done that a page should not: errors on its console, requests to another host. */
-export async function openPage(browser: Browser, url: string): Promise<{ page: Page; complaints: string[] }> {
+export async function openPage(
+  browser: Pick<Browser, 'newPage'>,
+  url: string,
+): Promise<{ page: Page; complaints: string[] }> {
   const page = await browser.newPage()
   const complaints: string[] = []
   page.on('console', (message) => {

@@ -31,6 +31,9 @@ async function put(failures: unknown, at = sagas) {
   return { status: response.status, answer: await response.json() }
 }
 
+/** Whether it is said that they may be changed. */
+const allows = async (at = sagas): Promise<string | null> => (await at.request('/failures')).headers.get('allow')
+
 async function get(at = sagas): Promise<unknown> {
   const response = await at.request('/failures')
   expect(response.status).toBe(200)
@@ -148,6 +151,8 @@ test('injection that is switched off refuses failures, says that nothing fails, 
   const there = new Sagas(off.where)
   const none = { A: complete, B: complete, C: complete }
   expect(await get(there)).toEqual(none)
+  expect(await allows(there)).toBe('GET, HEAD')
+  expect(await allows()).toBe('GET, HEAD, PUT')
   expect(await put({ A: { mode: 'always' } }, there)).toMatchObject({ status: 403, answer: { status: 403 } })
   for (const failures of [{}, { A: { mode: 'none' } }]) {
     const refused = await there.post('/saga', { ...ada, username: 'eve', failures })

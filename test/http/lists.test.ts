@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { Client } from 'pg'
 import type { Problem } from '../../src/http/schemas/common.js'
 import type { LogRow } from '../../src/http/schemas/log.js'
-import type { Sagas as Page } from '../../src/http/schemas/saga-list.js'
+import type { Sagas as Page, Stuck } from '../../src/http/schemas/saga-list.js'
 import type { Saga } from '../../src/http/schemas/saga.js'
 import { ada, Sagas, testReplay } from '../helpers/sagas.js'
 import { query } from '../helpers/shared.js'
@@ -144,6 +144,40 @@ test('sagas are found by one status, and by any of several', async () => {
   expect(ids(await walk({ status: 'NEEDS_ATTENTION', limit: 1 }))).toContain(stuck)
 })
 
+test('sagas are found by the step that failed, or that is stuck, or whose undo is', async () => {
+  const q = `step ${randomUUID()}`
+  const refused = { mode: 'always', kind: 'reject' } as const
+  const [completed, atA, atC, stuckOnB] = await Promise.all(
+    [{}, { A: refused }, refusedC, stuckB].map((failures) => start(q, failures, 'wait=60')),
+  )
+  // Stuck on B on its way forward: what failed is not said yet.
+  const open = { step: 'B', service: 'address', status: 'stuck', attempts: 3, error: { type: 'Odd', message: 'odd' } }
+  const forward = `forward ${q}`
+  await insert([{ sagaId: forward, username: q }])
+  await query(
+    sagas.where.database,
+    `UPDATE saga SET status = 'NEEDS_ATTENTION', fate = 'open', steps = $2, ended_at = NULL WHERE saga_id = $1`,
+    [forward, JSON.stringify([open])],
+  )
+  expect(await found({ q, step: 'A' })).toEqual([atA])
+  expect(sorted(await found({ q, step: 'B' }))).toEqual(sorted([stuckOnB, forward]))
+  expect(sorted(await found({ q, step: 'C' }))).toEqual(sorted([atC, stuckOnB]))
+  expect(await found({ q, step: 'C', status: 'NEEDS_ATTENTION' })).toEqual([stuckOnB])
+  expect(await found({ q, step: 'C', status: 'COMPENSATED,COMPLETED' })).toEqual([atC])
+  expect(await found({ q, step: 'B', status: 'COMPENSATED' })).toEqual([])
+  for (const step of ['b', 'B ', '%', "B' OR true --"]) expect(await found({ q, step })).toEqual([])
+  expect(sorted(ids(await walk({ q, step: 'C', limit: 1 })))).toEqual(sorted([atC, stuckOnB]))
+  expect(sorted(ids(await walk({ q, step: 'B', limit: 1 })))).toEqual(sorted([stuckOnB, forward]))
+
+  const { stuck } = (await (await sagas.request('/stuck')).json()) as Stuck
+  expect(stuck).toContainEqual({ step: 'B', errorType: 'Odd', sagas: 1 })
+  const waiting = await walk({ status: 'NEEDS_ATTENTION' })
+  expect(stuck.reduce((sum, one) => sum + one.sagas, 0)).toBe(waiting.length)
+  // No run is behind it, and the sweep would start one.
+  await query(sagas.where.database, `DELETE FROM saga WHERE saga_id = $1`, [forward])
+  expect(sorted(await found({ q }))).toEqual(sorted([completed, atA, atC, stuckOnB]))
+})
+
 test('q is what an id or a username begins with', async () => {
   const mark = randomUUID().slice(0, 13)
   const rows = [
@@ -186,6 +220,7 @@ test.each(
     { query: 'status=COMPLETED,', path: '/status/1' },
     { query: `status=${'COMPLETED,'.repeat(1_000)}`, path: '/status' },
     ...['', 'a'.repeat(256), '%00', 'a%0A', 'a&q=b'].map((value) => ({ query: `q=${value}`, path: '/q' })),
+    ...['', 'a'.repeat(256), '%00', 'B&step=A'].map((value) => ({ query: `step=${value}`, path: '/step' })),
     { query: 'sort=id', path: '/sort' },
     { query: 'status[]=COMPLETED', path: '/status[]' },
   ].map((bad) => ({ ...bad, title: bad.query.length > 60 ? `${bad.query.slice(0, 60)}…` : bad.query })),
@@ -213,6 +248,7 @@ test('a cursor goes on with its own list, whatever the limit, and with no other'
     { q: prefix, cursor },
     { ...list, q: `${prefix} `, cursor },
     { ...list, status: 'COMPLETED', cursor },
+    { ...list, step: 'B', cursor },
     { cursor },
     { ...list, cursor: cursor.slice(0, -1) },
     { ...list, cursor: `${cursor}=` },

@@ -106,7 +106,8 @@ describe('an answer is as the document says', () => {
     await get(`/saga/${id}`, '/saga/{id}')
     await get(`/saga/${id}/plan`, '/saga/{id}/plan')
     await get(`/logs?saga=${id}`)
-    await get(`/saga?q=${id}`)
+    await get(`/saga?q=${id}&step=B`)
+    await get('/stuck')
     const decision = { step: 'B', action: 'skip', reason: 'seen to', actor: 'grace' }
     await post(`/saga/${id}/decision`, decision, '/saga/{id}/decision')
     await post(`/saga/${id}/decision`, { ...decision, step: 'C' }, '/saga/{id}/decision')

@@ -1,16 +1,18 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { Client } from 'pg'
-import type { Queryable } from '../../src/saga/node/db.js'
-import { listSagas, type SagaFilter } from '../../src/saga/node/saga-list.js'
+import { countStuck, listSagas, type SagaFilter } from '../../src/saga/node/saga-list.js'
 import { followLog, listLog, type LogFilter } from '../../src/saga/node/saga-log.js'
 import type { Status } from '../../src/saga/types.js'
+import { explain } from '../helpers/plans.js'
 import { makeDatabase } from '../helpers/system.js'
 
 // 100,000 sagas and 1,000,000 log rows: whatever is asked for is read by an index, and little more than is answered.
 
 const SAGAS = 100_000
 const LOG_ROWS = 1_000_000
+/** Sagas that need attention. */
+const WAITING = 5
 
 const md5 = (text: string) => createHash('md5').update(text).digest('hex')
 
@@ -26,21 +28,24 @@ afterAll(() => database?.end())
 
 /**
  * One a second. Ids and names are hexadecimal, so that each further character of a prefix leaves a sixteenth. Some statuses
- * are rare, and COMPENSATED has been so of late.
+ * are rare, and COMPENSATED has been so of late. Those that have failed did so at C, one in a hundred at A; none at B, on
+ * which a few are stuck.
  */
 async function fillSagas(): Promise<void> {
   const step = { kind: 'compensatable', status: 'succeeded', outcome: 'applied', attempts: 1 }
   const steps = ['A', 'B', 'C'].map((name) => ({ step: name, service: name, ...step }))
   await database.query(
-    `INSERT INTO saga (saga_id, type, label, view, input_hash, steps, started_at, status, fate)
+    `INSERT INTO saga (saga_id, type, label, view, input_hash, steps, compensations, failed_step, started_at, status, fate)
      SELECT md5(n::text), 'createUserSaga', label, jsonb_build_object('username', label), '', $2,
+            CASE status WHEN 'NEEDS_ATTENTION' THEN $3::jsonb ELSE '[]' END,
+            CASE WHEN status IN ('COMPENSATED', 'NEEDS_ATTENTION') THEN CASE WHEN n % 100 = 50 THEN 'A' ELSE 'C' END END,
             '2026-01-01Z'::timestamptz + n * interval '1 second', status,
-            CASE status WHEN 'COMPLETED' THEN 'completed' WHEN 'COMPENSATED' THEN 'rolledBack' ELSE 'open' END
+            CASE status WHEN 'COMPLETED' THEN 'completed' WHEN 'COMPENSATED' THEN 'rolledBack' WHEN 'NEEDS_ATTENTION' THEN 'rollback' ELSE 'open' END
      FROM generate_series(1, $1) AS n,
           LATERAL (SELECT CASE WHEN n % 10000 = 0 THEN 'Zoë ' ELSE '' END || md5('name' || n) AS label,
                           CASE WHEN n % 20000 = 7 THEN 'NEEDS_ATTENTION' WHEN n % 1000 = 1 THEN 'RUNNING'
                                WHEN n <= 20000 THEN 'COMPENSATED' ELSE 'COMPLETED' END AS status) AS made`,
-    [SAGAS, JSON.stringify(steps)],
+    [SAGAS, JSON.stringify(steps), JSON.stringify([{ step: 'B', status: 'stuck', attempts: 8 }])],
   )
 }
 
@@ -59,48 +64,6 @@ async function fillLog(): Promise<void> {
   )
 }
 
-interface Node {
-  'Node Type': string
-  'Relation Name'?: string
-  'Index Name'?: string
-  'Actual Rows': number
-  'Actual Loops': number
-  'Rows Removed by Filter'?: number
-  'Rows Removed by Index Recheck'?: number
-  Plans?: Node[]
-}
-
-interface Reading {
-  /** The nodes that read the table or an index of it, as "Index Scan saga_newest". */
-  scans: string[]
-  /** How many of the table's rows they read. What a bitmap reads is a few bytes a row, and not counted. */
-  rows: number
-}
-
-/** How PostgreSQL goes about what `read` asks it, with the very statement and values. */
-async function explain(read: (db: Queryable) => Promise<unknown>): Promise<Reading> {
-  const scans: string[] = []
-  let rows = 0
-  const visit = (node: Node): void => {
-    const { 'Node Type': type, 'Relation Name': relation, 'Index Name': index } = node
-    if (relation !== undefined || index !== undefined) scans.push(`${type} ${index ?? relation}`)
-    if (relation !== undefined) {
-      const dropped = (node['Rows Removed by Filter'] ?? 0) + (node['Rows Removed by Index Recheck'] ?? 0)
-      rows += (node['Actual Rows'] + dropped) * node['Actual Loops']
-    }
-    node.Plans?.forEach(visit)
-  }
-  const query = async (text: string, values: unknown[]) => {
-    const answer = await database.query(`EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${text}`, values)
-    visit(answer.rows[0]['QUERY PLAN'][0].Plan)
-    return database.query(text, values)
-  }
-  await read({ query } as unknown as Queryable)
-  expect(scans.join()).toMatch(/Index/)
-  expect(scans.join()).not.toMatch(/Seq Scan/)
-  return { scans, rows }
-}
-
 /** Every way to choose one of each. */
 const product = <T extends object, U extends object>(some: T[], others: U[]): (T & U)[] =>
   some.flatMap((one) => others.map((other) => ({ ...one, ...other })))
@@ -116,7 +79,7 @@ const statuses: SagaFilter[] = [
 const prefixes: SagaFilter[] = ['a', 'AB', 'abc', 'abcde', 'zoë', 'nobody', '%', md5('1')].map((q) => ({ q }))
 
 test.each(titled(product([{}, ...statuses], positions)))('sagas by $title: a page of each status', async ({ of }) => {
-  const { rows } = await explain((db) => listSagas(db, of))
+  const { rows } = await explain(database, (db) => listSagas(db, of))
   expect(rows).toBeLessThanOrEqual(51 * (of.statuses?.length ?? 1))
 })
 
@@ -124,10 +87,33 @@ test.each(titled(product([{}, ...statuses], positions)))('sagas by $title: a pag
 test.each(titled(product(product([{}, ...statuses], prefixes), positions)))(
   'sagas by $title: those that the prefix fits, or little more',
   async ({ of }) => {
-    const { rows } = await explain((db) => listSagas(db, of))
+    const { rows } = await explain(database, (db) => listSagas(db, of))
     expect(rows).toBeLessThanOrEqual(of.q === 'a' ? SAGAS / 5 : 4_000)
   },
 )
+
+const steps: SagaFilter[] = ['A', 'B', 'C', 'D'].map((step) => ({ step }))
+
+test.each(titled(product(product([{}, ...statuses], steps), positions)))(
+  'sagas by $title: a page of each status, and those that wait for a person',
+  async ({ of }) => {
+    const { rows } = await explain(database, (db) => listSagas(db, of))
+    expect(rows).toBeLessThanOrEqual(51 * (of.statuses?.length ?? 6) + WAITING)
+  },
+)
+
+test.each(titled(product(product([{}, ...statuses], steps), product(prefixes, positions))))(
+  'sagas by $title: those that failed at the step at most',
+  async ({ of }) => {
+    const { rows } = await explain(database, (db) => listSagas(db, of))
+    expect(rows).toBeLessThanOrEqual(SAGAS / 5 + WAITING)
+  },
+)
+
+test('what is stuck is counted from what waits for a person', async () => {
+  const { rows } = await explain(database, countStuck)
+  expect(rows).toBe(WAITING)
+})
 
 const before: LogFilter[] = [{}, { before: LOG_ROWS / 2 }]
 const services: LogFilter[] = [{}, ...['SAGA', 'A', 'C', 'ROLLBACK', 'D'].map((service) => ({ service }))]
@@ -136,7 +122,7 @@ const outcomes: LogFilter[] = [{}, ...['success', 'failed', 'stuck', 'triggered'
 test.each(titled(product(product(services, outcomes), before)))(
   'log rows by $title: a page, or little more',
   async ({ of }) => {
-    const { rows } = await explain((db) => listLog(db, of))
+    const { rows } = await explain(database, (db) => listLog(db, of))
     expect(rows).toBeLessThanOrEqual(500)
   },
 )
@@ -144,12 +130,12 @@ test.each(titled(product(product(services, outcomes), before)))(
 test.each(titled(product(product(product([{ saga: md5('1') }], services), outcomes), before)))(
   "log rows by $title: the saga's ten",
   async ({ of }) => {
-    const { rows } = await explain((db) => listLog(db, of))
+    const { rows } = await explain(database, (db) => listLog(db, of))
     expect(rows).toBeLessThanOrEqual(10)
   },
 )
 
 test("following a saga's log reads what is behind the last row that was seen", async () => {
-  const { rows } = await explain((db) => followLog(db, { sagaId: md5('1'), afterId: 4, limit: 100 }))
+  const { rows } = await explain(database, (db) => followLog(db, { sagaId: md5('1'), afterId: 4, limit: 100 }))
   expect(rows).toBe(6)
 })

@@ -1,11 +1,17 @@
+import type { Static } from 'typebox'
 import type { Problem } from '../../src/http/schemas/common.js'
 import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
-import type { CreateUserRequest, Saga, SagaAccepted } from '../../src/http/schemas/saga.js'
+import type { DecisionsAccepted, DecisionsProgress, DecisionsRequest } from '../../src/http/schemas/decisions.js'
+import type { Overview } from '../../src/http/schemas/overview.js'
+import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
+import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
-export type { CreateUserRequest, Login, LogRow, Problem, Saga, SagaAccepted }
+export type { CreateUserRequest, Login, LogRow, Saga, SagaAccepted, SagaPlan }
+export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
+export type { Overview, OverviewPoint } from '../../src/http/schemas/overview.js'
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
 /** The server answered, and said what is wrong. */
@@ -32,46 +38,114 @@ export const logOut = (): Promise<Login> => post('/logout', {})
 /** Told when an answer says that a login is needed, as where a session has ended. */
 export const loginNeeded = new EventTarget()
 
+/** How the last call went, for the whole page: `trouble` says why there was no good answer. Fires `change`. */
+export const server = new (class extends EventTarget {
+  trouble: string | undefined
+  tell(trouble?: string): void {
+    if (trouble === this.trouble) return
+    this.trouble = trouble
+    this.dispatchEvent(new Event('change'))
+  }
+})()
+
 /** A lost answer is safe to ask for again with the same key: the API then starts no second saga. */
 export const startSaga = (body: CreateUserRequest, idempotencyKey: string): Promise<SagaAccepted> =>
   post('/saga', body, { 'idempotency-key': idempotencyKey })
 
-export const cancelSaga = (sagaId: string, reason: string): Promise<SagaAccepted> =>
-  post(`${sagaPath(sagaId)}/cancel`, { reason })
+/** `actor` only where there is no login. */
+export const cancelSaga = (sagaId: string, body: { reason: string; actor?: string }): Promise<SagaAccepted> =>
+  post(`${sagaPath(sagaId)}/cancel`, body)
+
+/** A person's word on what is stuck; `actor` only where there is no login. */
+export type DecisionWord = Omit<Static<typeof DecisionRequest>, 'actor'> & { actor?: string }
+export const decideSaga = (sagaId: string, word: DecisionWord): Promise<Saga> =>
+  post(`${sagaPath(sagaId)}/decision`, word)
+
+/** What a rollback would do now. */
+export const getPlan = (sagaId: string): Promise<SagaPlan> => call(`${sagaPath(sagaId)}/plan`)
+
+/** The newest rows of one saga, oldest first. */
+export const getSagaLog = async (sagaId: string): Promise<LogRow[]> =>
+  (await call<Logs>(`/logs?limit=500&saga=${encodeURIComponent(sagaId)}`)).logs.toReversed()
 
 export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
 
-/** What is injected into sagas that bring no failures of their own. */
-export const getFailures = (): Promise<Required<Failures>> => call('/failures')
+/** All sagas, newest first, a page at a time. */
+export const getSagas = (query: Record<string, string>): Promise<Sagas> => call(`/saga?${new URLSearchParams(query)}`)
+
+/** How many sagas wait for a person, by step and error. */
+export const getStuck = async (): Promise<Stuck['stuck']> => (await call<Stuck>('/stuck')).stuck
+
+/** One decision for all sagas that are stuck on a step. */
+export const decideMany = (request: Omit<DecisionsRequest, 'actor'> & { actor?: string }): Promise<DecisionsAccepted> =>
+  post('/saga/decisions', request)
+
+export const getDecisions = (decisionsId: string): Promise<DecisionsProgress> =>
+  call(`/saga/decisions/${encodeURIComponent(decisionsId)}`)
+
+/** What is injected into sagas that bring no failures of their own, and whether anything may be injected here at all. */
+export async function getFailures(): Promise<{ inForce: Required<Failures>; isOn: boolean }> {
+  const { answer, headers } = await ask<Required<Failures>>('/failures')
+  return { inForce: answer, isOn: /\bPUT\b/.test(headers.get('allow') ?? '') }
+}
+
+/** Replaces all of it, and starts its counts anew. */
+export const putFailures = (failures: unknown): Promise<Required<Failures>> => send('PUT', '/failures', failures)
+
+/** How all sagas do, and have done in the last minutes. */
+export const getOverview = (minutes: number): Promise<Overview> => call(`/overview?minutes=${minutes}`)
 
 /** What went wrong, for people. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** The newest rows of all sagas, newest first. */
-export const getLogs = async (): Promise<LogRow[]> => (await call<Logs>('/logs')).logs
+export interface LogFilter {
+  saga?: string | undefined
+  service?: string | undefined
+  status?: string | undefined
+  limit?: number
+  /** Only rows with a smaller id. */
+  before?: number | undefined
+}
+
+/** Where the API has that part of the log. */
+export function logPath(filter: LogFilter): string {
+  const given = Object.entries(filter).filter(([, value]) => value !== undefined)
+  return `/logs?${new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString()}`
+}
+
+/** Rows of all sagas, newest first. */
+export const getLogs = async (filter: LogFilter): Promise<LogRow[]> => (await call<Logs>(logPath(filter))).logs
 
 /** Log rows and changes of a saga as they happen; it reconnects by itself until it is closed. */
 export const sagaEvents = (sagaId: string): EventSource => new EventSource(`${sagaPath(sagaId)}/events`)
 
-const sagaPath = (sagaId: string) => `/saga/${encodeURIComponent(sagaId)}`
+export const sagaPath = (sagaId: string) => `/saga/${encodeURIComponent(sagaId)}`
 
 const post = <T>(path: string, body: object, headers: Record<string, string> = {}): Promise<T> =>
-  call(path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...headers },
-    body: JSON.stringify(body),
-  })
+  send('POST', path, body, headers)
 
-async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
-  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(10_000) }).catch(() => {
-    throw new ServerAway()
-  })
-  const answer = await response.json().catch(() => undefined)
-  if (response.ok && answer !== undefined) return answer
+const send = <T>(method: string, path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> =>
+  call(path, { method, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
+
+const call = async <T>(path: string, init?: RequestInit): Promise<T> => (await ask<T>(path, init)).answer
+
+interface Answered<T> {
+  answer: T
+  headers: Headers
+}
+
+async function ask<T>(path: string, init: RequestInit = {}): Promise<Answered<T>> {
+  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(10_000) }).catch(() => undefined)
+  const answer = await response?.json().catch(() => undefined)
+  if (response?.ok && answer !== undefined) {
+    server.tell()
+    return { answer, headers: response.headers }
+  }
   // Without a problem in JSON it was something between here and the API that answered, such as a proxy.
-  if (!isProblem(answer)) throw new ServerAway()
-  if (answer.status === 401) loginNeeded.dispatchEvent(new Event('needed'))
-  throw new ApiError(answer)
+  const error = isProblem(answer) ? new ApiError(answer) : new ServerAway()
+  server.tell(error instanceof ServerAway || error.problem.status >= 500 ? error.message : undefined)
+  if (error instanceof ApiError && error.problem.status === 401) loginNeeded.dispatchEvent(new Event('needed'))
+  throw error
 }
 
 function isProblem(answer: unknown): answer is Problem {

@@ -3,36 +3,44 @@ import type { FailureInput, Failures } from './api'
 export const STEPS = ['A', 'B', 'C'] as const
 export type Step = (typeof STEPS)[number]
 
+export const serviceOf: Record<Step, string> = { A: 'user', B: 'address', C: 'payment' }
+
 interface Choice {
   label: string
-  /** What the API is told; undefined for `shared`, which is to tell it nothing. */
-  failure: FailureInput | undefined
+  failure: FailureInput
   /** What is not obvious of it. */
   hint?: string
 }
 
-/**
- * How a service shall fail. Calls of a saga with failures of its own are counted for that saga alone, so "every second
- * call" is not among them: a first call that succeeds has no second.
- */
-export const choices = {
-  shared: { label: 'as set for everybody', failure: undefined },
+const everySecond = (when: 'before' | 'after'): Choice => ({
+  label: `fails every second time, ${when} its commit`,
+  failure: { mode: 'alternate', when },
+  hint: 'The 2nd, 4th, … call, retries counted.',
+})
+
+const crashHint =
+  'Ends the process that runs the service. This page may lose the server for some seconds; npm start starts it again.'
+
+/** How a service may fail on its way forward. */
+export const invokeChoices = {
   never: { label: 'never fails', failure: { mode: 'none' } },
-  'once-before': { label: 'fails once, before its commit', failure: { mode: 'first', n: 1 } },
+  'once-before': { label: 'fails the first time, before its commit', failure: { mode: 'first', n: 1 } },
   'once-after': {
-    label: 'fails once, after its commit',
+    label: 'fails the first time, after its commit',
     failure: { mode: 'first', n: 1, when: 'after' },
     hint: 'Its row is there, but the answer is lost. Trying again must not make a second row.',
   },
+  'second-before': everySecond('before'),
+  'second-after': everySecond('after'),
   'hangs-once': {
-    label: 'hangs past its time-out once',
+    label: 'hangs once and then goes on',
     failure: { mode: 'first', n: 1, kind: 'hang' },
-    hint: 'Time to press Cancel: a try has 5 seconds unless the server is set otherwise.',
+    hint: 'Past its time-out: 5 seconds, unless the server is set otherwise. Time to press Cancel.',
   },
   'crashes-once': {
     label: 'its process crashes once',
     failure: { mode: 'first', n: 1, kind: 'crash' },
-    hint: 'Ends the process that runs the service. This page may lose the server until it is started again; npm start does that by itself.',
+    hint: crashHint,
   },
   refuses: {
     label: 'refuses',
@@ -45,63 +53,123 @@ export const choices = {
     failure: { mode: 'always', when: 'after' },
     hint: 'Its row is there, yet it counts as failed; the row must go too.',
   },
-  'undo-fails-twice': {
-    label: 'its undo fails twice',
-    failure: { mode: 'first', n: 2, on: 'compensate' },
-    hint: 'The undo is tried until it succeeds. Let a later service fail for good to see it.',
+  'always-hangs': {
+    label: 'always hangs',
+    failure: { mode: 'always', kind: 'hang' },
+    hint: 'Every try runs into its time-out, and goes on when nobody waits for it any more.',
   },
 } satisfies Record<string, Choice>
 
-export type ChoiceId = keyof typeof choices
-export type Choices = Record<Step, ChoiceId>
+/** How its undo may fail. */
+export const undoChoices = {
+  never: { label: 'its undo never fails', failure: { mode: 'none' } },
+  'once-after': {
+    label: 'its undo fails the first time, after its commit',
+    failure: { mode: 'first', n: 1, when: 'after', on: 'compensate' },
+    hint: 'It is undone, but the answer is lost. Undoing it again must change nothing.',
+  },
+  twice: {
+    label: 'its undo fails twice',
+    failure: { mode: 'first', n: 2, on: 'compensate' },
+    hint: 'The undo is tried until it succeeds.',
+  },
+  'crashes-once': {
+    label: 'its undo crashes the process once',
+    failure: { mode: 'first', n: 1, kind: 'crash', on: 'compensate' },
+    hint: crashHint,
+  },
+  'until-decided': {
+    label: 'its undo fails until you step in',
+    failure: { mode: 'first', n: 8, on: 'compensate' },
+    hint: 'Eight tries, some 40 seconds; then the saga waits for you, and a retry works.',
+  },
+  always: {
+    label: 'its undo fails for good',
+    failure: { mode: 'always', on: 'compensate' },
+    hint: 'After eight tries, some 40 seconds, the saga waits for you, and a retry fails as well: resolve it or skip it.',
+  },
+} satisfies Record<string, Choice>
 
-export const hintOf = (id: ChoiceId): string | undefined => (choices[id] as Choice).hint
+export type InvokeId = keyof typeof invokeChoices
+export type UndoId = keyof typeof undoChoices
+interface StepChoice {
+  invoke: InvokeId
+  undo: UndoId
+}
+export type Choices = Record<Step, StepChoice>
 
-/** As the select shows them. The undo of the last service is left out: nothing behind it can fail. */
-export const choiceGroups = (step: Step): { label: string; ids: ChoiceId[] }[] => [
+/** As the select shows them. */
+export const invokeGroups: { label: string; ids: InvokeId[] }[] = [
   { label: 'Heals by itself', ids: ['once-before', 'once-after', 'hangs-once', 'crashes-once'] },
-  { label: 'Fails for good', ids: ['refuses', 'always-before', 'always-after'] },
-  ...(step === 'C' ? [] : [{ label: 'On the way back', ids: ['undo-fails-twice'] satisfies ChoiceId[] }]),
+  { label: 'Every second time', ids: ['second-before', 'second-after'] },
+  { label: 'Fails for good', ids: ['refuses', 'always-before', 'always-after', 'always-hangs'] },
+]
+export const undoGroups: { label: string; ids: UndoId[] }[] = [
+  { label: 'Heals by itself', ids: ['once-after', 'twice', 'crashes-once'] },
+  { label: 'Gets stuck', ids: ['until-decided', 'always'] },
 ]
 
-export const allShared: Choices = { A: 'shared', B: 'shared', C: 'shared' }
-const noneFails: Choices = { A: 'never', B: 'never', C: 'never' }
+const well: StepChoice = { invoke: 'never', undo: 'never' }
+export const noneFails: Choices = { A: well, B: well, C: well }
 
-export const presets: { label: string; choices: Choices }[] = [
-  { label: 'As set for everybody', choices: allShared },
-  { label: 'All goes well', choices: noneFails },
-  { label: 'A fails once and heals', choices: { ...noneFails, A: 'once-before' } },
-  { label: 'C refuses', choices: { ...noneFails, C: 'refuses' } },
-  { label: 'B fails after its commit', choices: { ...noneFails, B: 'always-after' } },
-  { label: 'An undo fails twice', choices: { A: 'undo-fails-twice', B: 'never', C: 'refuses' } },
-]
+/** Nothing fails but what is named. */
+export const failing = (some: Partial<Record<Step, Partial<StepChoice>>>): Choices => ({
+  A: { ...well, ...some.A },
+  B: { ...well, ...some.B },
+  C: { ...well, ...some.C },
+})
 
-/**
- * `now` with one choice changed. A saga's own failures replace all that are set for everybody, so the two don't mix:
- * the first choice of one's own turns the others to `never`, in plain sight, and `shared` turns all of them back.
- */
-export function choose(now: Choices, step: Step, id: string): Choices {
-  if (id === 'shared' || !isChoice(id)) return allShared
-  return { ...(isShared(now) ? noneFails : now), [step]: id }
-}
+/** What is in force when the system is new. */
+export const demo = failing({ A: { invoke: 'second-before' }, B: { invoke: 'second-after' } })
 
-const isChoice = (id: string): id is ChoiceId => id in choices
+export const hintsOf = ({ invoke, undo }: StepChoice): string[] =>
+  [invokeChoices[invoke] as Choice, undoChoices[undo] as Choice].flatMap(({ hint }) => hint ?? [])
 
-export const isShared = (now: Choices): boolean => STEPS.every((step) => now[step] === 'shared')
+export const isSame = (one: Choices, other: Choices): boolean =>
+  STEPS.every((step) => one[step].invoke === other[step].invoke && one[step].undo === other[step].undo)
 
-export const isSame = (one: Choices, other: Choices): boolean => STEPS.every((step) => one[step] === other[step])
-
-/** The `failures` of the request; undefined where the saga takes what is set for everybody. */
-export function toFailures(now: Choices): Failures | undefined {
+/** As the API is told. A service that never fails is not named. */
+export function toFailures(choices: Choices): Failures {
   const named = STEPS.flatMap((step) => {
-    const { failure } = choices[now[step]] as Choice
-    return failure ? [[step, failure] as const] : []
+    const failures = [invokeChoices[choices[step].invoke].failure, undoChoices[choices[step].undo].failure]
+    const real: FailureInput[] = failures.filter(({ mode }) => mode !== 'none')
+    return real[0] ? [[step, real.length > 1 ? real : real[0]] as const] : []
   })
-  return named.length > 0 ? Object.fromEntries(named) : undefined
+  return Object.fromEntries(named)
 }
 
-/** What GET /failures says of one service, in words. */
-export function describe(failures: FailureInput | FailureInput[]): string {
+/** What the API says, as choices; undefined where there is no choice for it. */
+export function fromFailures(failures: Failures): Choices | undefined {
+  const found = STEPS.map((step) => [step, choiceFor(failures[step])] as const)
+  return found.some(([, choice]) => choice === undefined) ? undefined : (Object.fromEntries(found) as Choices)
+}
+
+function choiceFor(failures: FailureInput | FailureInput[] = []): StepChoice | undefined {
+  const choice = { ...well }
+  for (const failure of [failures].flat()) {
+    if (failure.mode === 'none') continue
+    if (failure.on === 'compensate') {
+      const id = idOf(undoChoices, failure)
+      if (!id || choice.undo !== 'never') return undefined
+      choice.undo = id
+    } else {
+      const id = idOf(invokeChoices, failure)
+      if (!id || choice.invoke !== 'never') return undefined
+      choice.invoke = id
+    }
+  }
+  return choice
+}
+
+function idOf<Id extends string>(choices: Record<Id, Choice>, failure: FailureInput): Id | undefined {
+  return (Object.keys(choices) as Id[]).find((id) => words(choices[id].failure) === words(failure))
+}
+
+const words = ({ mode, n, rate, when = 'before', kind = 'error', on = 'invoke' }: FailureInput) =>
+  [mode, n, rate, when, kind, on].join()
+
+/** What the API says of one service, in words. */
+export function describe(failures: FailureInput | FailureInput[] = []): string {
   const said = [failures]
     .flat()
     .filter(({ mode }) => mode !== 'none')
@@ -110,16 +178,19 @@ export function describe(failures: FailureInput | FailureInput[]): string {
 }
 
 function describeOne({ mode, n = 1, rate = 0, when = 'before', kind = 'error', on = 'invoke' }: FailureInput): string {
-  const what = { error: 'fails', hang: 'hangs past its time-out', crash: 'crashes its process', reject: 'refuses' }[
-    kind
-  ]
-  const calls = {
-    none: 'no call',
-    alternate: 'every second call',
-    always: 'every call',
-    first: n === 1 ? 'the first call' : `the first ${n} calls`,
-    rate: `${Math.round(rate * 100)} % of the calls`,
+  const subject = on === 'compensate' ? 'its undo ' : ''
+  const often = {
+    none: 'never',
+    alternate: 'every second time',
+    always: 'every time',
+    first: n === 1 ? 'the first time' : `the first ${n} times`,
+    rate: `${Math.round(rate * 1_000) / 10} % of the time`,
   }[mode]
-  const place = kind === 'reject' ? '' : `, ${when} its commit`
-  return `${on === 'compensate' ? 'its undo ' : ''}${what}${place} (${calls})`
+  const place = `${when} its commit`
+  return {
+    reject: `refuses ${often}`,
+    hang: `${subject}hangs ${often} and then goes on${when === 'after' ? ', after its commit' : ''}`,
+    crash: `${subject}crashes its process ${often}, ${place}`,
+    error: `${subject}fails ${often}, ${place}`,
+  }[kind]
 }

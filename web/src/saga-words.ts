@@ -65,7 +65,7 @@ const logKinds: Record<string, Kind> = {
   decision: 'note',
   triggered: 'undoing-began',
   skipped: 'empty',
-  verified: 'undone',
+  verified: 'empty',
   residue: 'warning',
 }
 
@@ -103,18 +103,8 @@ export function tell({ status, steps, failedStep, error }: Saga): string {
     case 'PARTIALLY_COMPENSATED':
       return `${cause}. It was undone except for what a person chose to leave.`
     case 'NEEDS_ATTENTION':
-      return 'It can’t go on by itself and waits for a person. The log says what is in its way, and what to decide.'
+      return 'It can’t go on by itself and waits for a person. What is stuck, and what each choice will do, is below.'
     default:
       return ''
   }
 }
-
-/** "12 ms", "1.0 s", "2 min 5 s". */
-export function duration(fromIso: string, toIso: string): string {
-  const ms = Math.max(0, Date.parse(toIso) - Date.parse(fromIso))
-  if (ms < 1_000) return `${ms} ms`
-  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`
-}
-
-export const counted = (n: number, word: string): string => `${n} ${word}${n === 1 ? '' : 's'}`

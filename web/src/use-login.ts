@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react'
+import { useSyncExternalStore } from 'react'
 import { getLogin, loginNeeded, type Login } from './api'
 
 /**
@@ -6,12 +6,21 @@ import { getLogin, loginNeeded, type Login } from './api'
  * first answer; a server that does not answer is taken for one without login, and says otherwise when it is back.
  */
 export function useLogin(): [Login | undefined, (login: Login) => void] {
-  const [login, setLogin] = useState<Login>()
-  useEffect(() => {
-    getLogin().then(setLogin, () => setLogin({ login: false }))
-    const forget = () => setLogin({ login: true })
-    loginNeeded.addEventListener('needed', forget)
-    return () => loginNeeded.removeEventListener('needed', forget)
-  }, [])
-  return [login, setLogin]
+  return [useSyncExternalStore(subscribe, () => current), set]
 }
+
+let current: Login | undefined
+const listeners = new Set<() => void>()
+
+function set(login: Login): void {
+  current = login
+  for (const listener of listeners) listener()
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+loginNeeded.addEventListener('needed', () => set({ login: true }))
+getLogin().then(set, () => set({ login: false }))

@@ -1,7 +1,12 @@
 import { useEffect, useState } from 'react'
-import { ApiError, getSaga, sagaEvents, type LogRow, type Saga, type SagaStatus } from './api'
+import { ApiError, getSaga, getSagaLog, sagaEvents, server, type LogRow, type Saga, type SagaStatus } from './api'
 
 const RECONNECT_MS = 2_000
+/** Rows come before the saga that they belong to; where it has not changed they are shown without. */
+const ROWS_ALONE_MS = 40
+/** What a killed process owes to the log is added within so long of the saga's end, and looked for so often. */
+const MIRRORED_MS = 120_000
+const MIRROR_POLL_MS = 15_000
 
 export interface WatchedSaga {
   /** As last heard; undefined until the first answer. */
@@ -11,38 +16,74 @@ export interface WatchedSaga {
   /** `away`: the stream is broken and will be taken up again; `refused`: there is nothing to watch, `detail` says why. */
   stream: 'open' | 'away' | 'refused'
   detail?: string
+  /** The HTTP status with which it was refused. */
+  code?: number
+  /** How far the reader's clock is ahead of the server's, as far as the page can know. */
+  clockAheadMs: number
 }
 
 export const isEnded = (status: SagaStatus): boolean =>
   status === 'COMPLETED' || status === 'COMPENSATED' || status === 'PARTIALLY_COMPENSATED'
 
 /**
- * Follows one saga by its events until it has ended. Everything shown of it comes from this one stream, so no part is
- * ever older than another. `onRow` (stable) hears each log row.
+ * Follows one saga by its events until it has ended. Everything shown of it comes from this one stream, and rows are shown
+ * together with the saga that they made, so no part is ever older than another.
  */
-export function useSaga(sagaId: string, onRow: (row: LogRow) => void): WatchedSaga {
-  const [watched, setWatched] = useState<WatchedSaga>({ saga: undefined, rows: [], stream: 'open' })
+export function useSaga(sagaId: string): WatchedSaga {
+  const [watched, setWatched] = useState<WatchedSaga>({ saga: undefined, rows: [], stream: 'open', clockAheadMs: 0 })
 
   useEffect(() => {
     let events: EventSource
-    let timer: ReturnType<typeof setTimeout> | undefined
+    let reconnect: ReturnType<typeof setTimeout> | undefined
+    let alone: ReturnType<typeof setTimeout> | undefined
+    let mirror: ReturnType<typeof setTimeout> | undefined
     let isGone = false
+    let isOver = false
+    let isLive = false
+    let waiting: LogRow[] = []
+    let ahead = Infinity
+
+    /** Shows what has come: rows once each, whatever a new stream repeats. */
+    function show(more: Partial<WatchedSaga> = {}) {
+      clearTimeout(alone)
+      alone = undefined
+      const came = waiting
+      waiting = []
+      setWatched((was) => ({
+        ...was,
+        ...more,
+        rows: withNew(was.rows, came),
+        clockAheadMs: ahead === Infinity ? was.clockAheadMs : ahead,
+      }))
+    }
 
     function connect() {
       events = sagaEvents(sagaId)
-      events.addEventListener('open', () => setWatched((was) => ({ ...was, stream: 'open' })))
+      isLive = false
+      events.addEventListener('open', () => {
+        server.tell()
+        setWatched((was) => ({ ...was, stream: 'open' }))
+      })
       events.addEventListener('log', ({ data }: MessageEvent<string>) => {
         const row: LogRow = JSON.parse(data)
-        onRow(row)
-        setWatched((was) => (was.rows.some(({ id }) => id === row.id) ? was : { ...was, rows: [...was.rows, row] }))
+        waiting.push(row)
+        // One that was written while we look; older ones tell nothing of the clocks, but that none is of the future.
+        const lag = Date.now() - Date.parse(row.createdAt)
+        if (isLive || lag < 0) ahead = Math.min(ahead, lag)
+        alone ??= setTimeout(show, ROWS_ALONE_MS)
       })
       events.addEventListener('status', ({ data }: MessageEvent<string>) => {
         const saga: Saga = JSON.parse(data)
-        setWatched((was) => ({ ...was, saga }))
+        isLive = true
+        show({ saga })
+        if (!isEnded(saga.status)) return
         // Left open it would connect again, and be told the same again.
-        if (isEnded(saga.status)) events.close()
+        isOver = true
+        events.close()
+        if (saga.endedAt && Date.parse(saga.endedAt) - Date.parse(saga.startedAt) > 3_000) lookForMore(saga.endedAt)
       })
       events.addEventListener('error', () => {
+        isLive = false
         setWatched((was) => ({ ...was, stream: 'away' }))
         if (events.readyState === EventSource.CLOSED) void askWhy()
       })
@@ -52,20 +93,52 @@ export function useSaga(sagaId: string, onRow: (row: LogRow) => void): WatchedSa
     async function askWhy() {
       const reason: unknown = await getSaga(sagaId).catch((error: unknown) => error)
       if (isGone) return
-      if (reason instanceof ApiError && reason.problem.status < 500) {
-        setWatched((was) => ({ ...was, stream: 'refused', detail: reason.message }))
+      if (reason instanceof ApiError && reason.problem.status < 500 && reason.problem.status !== 429) {
+        setWatched((was) => ({ ...was, stream: 'refused', detail: reason.message, code: reason.problem.status }))
       } else {
-        timer = setTimeout(connect, RECONNECT_MS)
+        reconnect = setTimeout(connect, RECONNECT_MS)
       }
     }
 
+    /** Behind the end the stream is closed, yet rows of attempts that were killed may still be added. */
+    function lookForMore(endedAt: string) {
+      if (Date.now() - Date.parse(endedAt) > MIRRORED_MS) return
+      mirror = setTimeout(() => {
+        void readMore(endedAt)
+      }, MIRROR_POLL_MS)
+    }
+
+    async function readMore(endedAt: string) {
+      waiting.push(...(await getSagaLog(sagaId).catch(() => [])))
+      if (isGone) return
+      show()
+      lookForMore(endedAt)
+    }
+
+    // After a sleep the connection may be dead without a word of it.
+    function onOnline() {
+      if (isOver) return
+      clearTimeout(reconnect)
+      events.close()
+      connect()
+    }
+
     connect()
+    addEventListener('online', onOnline)
     return () => {
       isGone = true
-      clearTimeout(timer)
+      for (const timer of [reconnect, alone, mirror]) clearTimeout(timer)
+      removeEventListener('online', onOnline)
       events.close()
     }
-  }, [sagaId, onRow])
+  }, [sagaId])
 
   return watched
+}
+
+/** Ids of one saga rise in the order in which its rows were written. */
+function withNew(rows: LogRow[], came: LogRow[]): LogRow[] {
+  const all = [...rows]
+  for (const row of came) if (row.id > (all.at(-1)?.id ?? 0)) all.push(row)
+  return all.length > rows.length ? all : rows
 }

@@ -12,11 +12,16 @@ const none = { mode: 'none', when: 'before', kind: 'error', on: 'invoke' } as co
 export const failureRoutes =
   ({ config, pool }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
-    const schema = { tags: ['failures'], response: answers({ 200: FailuresInForce }) }
-    app.get(
-      '/failures',
-      { schema: { ...schema, summary: 'What is injected into sagas without failures of their own' } },
-      async () => (config.failureInjection ? inForce(await readFailures(pool)) : inForce({})),
+    const allow = { type: 'string', description: 'Without PUT: failure injection is off here.' }
+    const schema = {
+      tags: ['failures'],
+      summary: 'What is injected into sagas without failures of their own',
+      response: answers({ 200: { ...FailuresInForce, headers: { allow } } }),
+    }
+    app.get('/failures', { schema }, async (_request, reply) =>
+      reply
+        .header('allow', config.failureInjection ? 'GET, HEAD, PUT' : 'GET, HEAD')
+        .send(config.failureInjection ? inForce(await readFailures(pool)) : inForce({})),
     )
 
     const change = {

@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { listSagas, type SagaFilter, type SagaPosition } from '../../saga/node/saga-list.js'
+import { countStuck, listSagas, type SagaFilter, type SagaPosition } from '../../saga/node/saga-list.js'
 import { makeCheck } from '../../validation.js'
 import type { AppContext } from '../app.js'
 import { answers } from '../openapi.js'
 import { HttpProblem } from '../problem.js'
 import { toSaga } from '../saga-view.js'
-import { Sagas, SagasQuery, STATUSES } from '../schemas/saga-list.js'
+import { Sagas, SagasQuery, STATUSES, Stuck } from '../schemas/saga-list.js'
 
-/** GET /saga: all sagas, newest first, a page at a time. */
+/** GET /saga: all sagas, newest first, a page at a time. GET /stuck: how many wait for a person, and on what. */
 export const sagaListRoutes =
   ({ pool, links }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
@@ -34,17 +34,24 @@ export const sagaListRoutes =
         },
       },
       async (request) => {
-        const { status: statuses, q, limit, cursor } = request.query
-        const list: List = { statuses: statuses?.toSorted(), q }
+        const { status: statuses, step, q, limit, cursor } = request.query
+        const list: List = { statuses: statuses?.toSorted(), step, q }
         const after = cursor === undefined ? undefined : readCursor(cursor, list)
-        const { sagas, next } = await listSagas(pool, { statuses, q, limit, after })
+        const { sagas, next } = await listSagas(pool, { statuses, step, q, limit, after })
         return { sagas: sagas.map((saga) => toSaga(saga, links)), nextCursor: next ? writeCursor(next, list) : null }
       },
     )
+
+    const stuck = {
+      tags: ['sagas'],
+      summary: 'How many sagas wait for a person, by the step that is stuck and its error',
+      response: answers({ 200: Stuck }),
+    }
+    app.get('/stuck', { schema: stuck }, async () => ({ stuck: await countStuck(pool) }))
   }
 
 /** What a cursor belongs to. */
-type List = Pick<SagaFilter, 'statuses' | 'q'>
+type List = Pick<SagaFilter, 'statuses' | 'step' | 'q'>
 
 /** A position, and a digest that tells whether it has come back whole, and to its own list. */
 function writeCursor({ startedAtMicros, sagaId }: SagaPosition, list: List): string {
@@ -66,7 +73,7 @@ function readCursor(cursor: string, list: List): SagaPosition {
   const position = parse(Buffer.from(cursor, 'base64url').toString()) as SagaPosition
   if (checkPosition(position).length > 0 || writeCursor(position, list) !== cursor) {
     throw new HttpProblem(400, 'The cursor is not one of this list. Begin without one.', {
-      errors: [{ path: '/cursor', message: 'must be the nextCursor of a page with the same status and q' }],
+      errors: [{ path: '/cursor', message: 'must be the nextCursor of a page with the same status, step and q' }],
     })
   }
   return position

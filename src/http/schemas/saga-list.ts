@@ -10,6 +10,14 @@ export const SagasQuery = Type.Object(
     status: Type.Optional(
       Type.Array(SagaStatus, { maxItems: STATUSES, description: 'Any of these; commas between them will do as well.' }),
     ),
+    step: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        format: 'unbroken-text',
+        description: 'The step that failed for good, or that waits for a person, or whose compensation does.',
+      }),
+    ),
     q: Type.Optional(
       Type.String({
         minLength: 1,
@@ -23,7 +31,7 @@ export const SagasQuery = Type.Object(
       Type.String({
         minLength: 1,
         maxLength: 4_096,
-        description: 'The nextCursor of the page before, which was asked for with the same status and q.',
+        description: 'The nextCursor of the page before, which was asked for with the same status, step and q.',
       }),
     ),
   },
@@ -36,3 +44,17 @@ export const Sagas = Type.Object({
   nextCursor: Type.Union([Type.String(), Type.Null()], { description: 'Where the list goes on; null at its end.' }),
 })
 export type Sagas = Static<typeof Sagas>
+
+export const Stuck = Type.Object(
+  {
+    stuck: Type.Array(
+      Type.Object({
+        step: Type.String(),
+        errorType: Type.Optional(Type.String({ description: '`error.type`; left out where none is known.' })),
+        sagas: Type.Integer({ description: 'What `POST /saga/decisions` with this step and error would match now.' }),
+      }),
+    ),
+  },
+  { description: 'What waits for a person, most first. A saga that is stuck on two steps is counted with both.' },
+)
+export type Stuck = Static<typeof Stuck>

@@ -12,6 +12,8 @@ export interface SagaPosition {
 export interface SagaFilter {
   /** Any of these. */
   statuses?: Status[] | undefined
+  /** The step that failed for good, or that is stuck, or whose compensation is. */
+  step?: string | undefined
   /** What the saga's id begins with, or its label, the latter in upper or lower case. No character has a meaning of its own. */
   q?: string | undefined
   /** Only sagas behind this one. */
@@ -52,13 +54,26 @@ const startedAt = {
   ofStatus: { column: `(started_at AT TIME ZONE 'UTC')`, epoch: `timestamp 'epoch'` },
 }
 
+/** Each is read for itself where the step matters: so the index saga_by_failed_step gives them in their order. */
+const everyStatus: readonly Status[] = [
+  'RUNNING',
+  'COMPLETED',
+  'COMPENSATING',
+  'COMPENSATED',
+  'PARTIALLY_COMPENSATED',
+  'NEEDS_ATTENTION',
+]
+
+/** What a saga that needs attention is stuck on, a row each: what is left of its steps once it rolls back is over. */
+const stuckOf = `jsonb_path_query(CASE fate WHEN 'open' THEN steps ELSE compensations END, '$[*] ? (@.status == "stuck")')`
+
 /**
  * Newest first, those that are nested in others too; `next` is where the list goes on, if it does. Whoever follows it to
  * the end is given every saga once that was there at the beginning and that the filter fits all the while.
  */
 export async function listSagas(
   db: Queryable,
-  { statuses, q, after, limit = 50 }: SagaFilter,
+  { statuses, step, q, after, limit = 50 }: SagaFilter,
 ): Promise<{ sagas: SagaRecord[]; next: SagaPosition | undefined }> {
   const few = q === undefined ? undefined : await findFew(db, q)
   const values: unknown[] = []
@@ -68,9 +83,9 @@ export async function listSagas(
   const source = few === undefined ? 'saga' : 'few'
   const withFew =
     few === undefined ? '' : `WITH few AS MATERIALIZED (SELECT * FROM saga WHERE saga_id = ANY(${value(few)}::text[]))`
-  const select = (status: Status | undefined) => {
+  const select = (status: Status | undefined, ofStep: string[] = []) => {
     const { column, epoch } = status === undefined ? startedAt.ofAll : startedAt.ofStatus
-    const conditions: string[] = []
+    const conditions = [...ofStep]
     if (status !== undefined) conditions.push(`status = ${value(status)}`)
     if (q !== undefined && few === undefined) {
       const { ofId, ofLabel } = prefixed(value(q))
@@ -83,15 +98,45 @@ export async function listSagas(
     return `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::bigint AS "startedAtMicros" FROM ${source}
       ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''} ORDER BY ${column} DESC, saga_id DESC ${rowsAtMost})`
   }
+  /** Those that failed at the step, and, as few wait for a person, those of them that are stuck on it and failed elsewhere. */
+  const selectByStep = (status: Status, name: string) => {
+    const failed = select(status, [`failed_step = ${value(name)}`])
+    if (status !== 'NEEDS_ATTENTION') return [failed]
+    const isStuck = `EXISTS (SELECT FROM ${stuckOf} AS stuck WHERE stuck ->> 'step' = ${value(name)})`
+    return [failed, select(status, [`failed_step IS DISTINCT FROM ${value(name)}`, isStuck])]
+  }
   // Each status for itself is read from the index in its order; several at once would have to be sorted.
-  const each = statuses ? [...new Set(statuses)] : [undefined]
+  const each = statuses && [...new Set(statuses)]
+  const selects =
+    step === undefined
+      ? (each ?? [undefined]).map((status) => select(status))
+      : (each ?? everyStatus).flatMap((status) => selectByStep(status, step))
   // Not a prepared statement: its plan depends on how many sagas a status has.
   const { rows } = await db.query<SagaRecord & SagaPosition>(
-    `${withFew} SELECT * FROM (${each.map(select).join(' UNION ALL ')}) AS found
+    `${withFew} SELECT * FROM (${selects.join(' UNION ALL ')}) AS found
      ORDER BY "startedAt" DESC, "sagaId" DESC ${rowsAtMost}`,
     values,
   )
   const sagas = rows.slice(0, limit)
   const last = rows.length > limit ? sagas.at(-1) : undefined
   return { sagas, next: last && { startedAtMicros: last.startedAtMicros, sagaId: last.sagaId } }
+}
+
+/** Sagas that wait for a person on a step, with one kind of error. */
+export interface StuckSagas {
+  step: string
+  /** Undefined where none is known. */
+  errorType?: string
+  sagas: number
+}
+
+/** What waits for a person, most first. It counts what a decision for many would match; a saga that is stuck on two steps twice. */
+export async function countStuck(db: Queryable): Promise<StuckSagas[]> {
+  const { rows } = await db.query<{ step: string; errorType: string | null; sagas: number }>(
+    `SELECT stuck ->> 'step' AS step, stuck #>> '{error,type}' AS "errorType", count(*)::integer AS sagas
+     FROM saga CROSS JOIN LATERAL ${stuckOf} AS stuck
+     WHERE status = 'NEEDS_ATTENTION' AND fate IN ('open', 'rollback')
+     GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2`,
+  )
+  return rows.map(({ errorType, ...one }) => ({ ...one, ...(errorType !== null && { errorType }) }))
 }

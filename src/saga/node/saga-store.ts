@@ -740,8 +740,8 @@ export class SagaStore {
   }
 
   /** How many sagas go on without a person, their own or one of a saga nested in them, and have not moved for `olderThanMs`. */
-  async countWithoutProgress(olderThanMs: number): Promise<number> {
-    const { rows } = await this.pool.query(
+  async countWithoutProgress(olderThanMs: number, db: Queryable = this.pool): Promise<number> {
+    const { rows } = await db.query(
       `WITH waiting AS (SELECT saga_id FROM saga WHERE fate IN ('open', 'rollback') AND status = 'NEEDS_ATTENTION')
        SELECT count(*) AS n FROM saga
        WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2)
@@ -753,8 +753,8 @@ export class SagaStore {
   }
 
   /** How the sagas stand that have not ended: how many by status, and how long the oldest that waits for a person does, in s. */
-  async standing(): Promise<{ unfinished: Record<string, number>; oldestWaitingS: number; withoutProgress: number }> {
-    const { rows } = await this.pool.query<{ status: string; n: number; oldestS: number }>(
+  async standing(db: Queryable = this.pool): Promise<Standing> {
+    const { rows } = await db.query<{ status: string; n: number; oldestS: number }>(
       `SELECT status, count(*) AS n, extract(epoch FROM now() - min(progress_at))::float8 AS "oldestS"
        FROM saga WHERE fate IN ('open', 'rollback') GROUP BY status`,
     )
@@ -763,7 +763,7 @@ export class SagaStore {
     return {
       unfinished: { ...none, ...Object.fromEntries(rows.map(({ status, n }) => [status, n])) },
       oldestWaitingS: waiting?.oldestS ?? 0,
-      withoutProgress: await this.countWithoutProgress(PROGRESS_MS),
+      withoutProgress: await this.countWithoutProgress(PROGRESS_MS, db),
     }
   }
 
@@ -873,6 +873,13 @@ export class SagaStore {
 }
 
 type Work<T, Tx> = (record: SagaRecord, save: Save, tx: Tx) => Promise<T>
+
+/** How the sagas stand that have not ended. */
+export interface Standing {
+  unfinished: Record<'RUNNING' | 'COMPENSATING' | 'NEEDS_ATTENTION', number>
+  oldestWaitingS: number
+  withoutProgress: number
+}
 
 /** A run, or an attempt to end the saga, that finds it ended. */
 function ended(record: SagaRecord): { go: 'ended'; ending: Ending; view: SagaView } {

@@ -1,7 +1,7 @@
 import { useId, type ReactNode } from 'react'
 
 /** What ties a control to its words. */
-export interface ControlProps {
+interface ControlProps {
   id: string
   'aria-describedby': string | undefined
   'aria-invalid': true | undefined
@@ -11,16 +11,14 @@ interface FieldProps {
   label: string
   hint?: string | undefined
   error?: string | undefined
-  /** The label beside the control, not above it. */
-  isInline?: boolean
   renderControl: (props: ControlProps) => ReactNode
 }
 
 /** A control with its label, its hint, and what is wrong with it. */
-export function Field({ label, hint, error, isInline, renderControl }: FieldProps) {
+export function Field({ label, hint, error, renderControl }: FieldProps) {
   const id = useId()
   return (
-    <div className={isInline ? 'field field-inline' : 'field'}>
+    <div className="field">
       <label htmlFor={id}>{label}</label>
       {renderControl({
         id,
@@ -28,7 +26,7 @@ export function Field({ label, hint, error, isInline, renderControl }: FieldProp
         'aria-invalid': error ? true : undefined,
       })}
       {(hint || error) && (
-        <div id={`${id}-note`} className="field-note">
+        <div id={`${id}-note`}>
           {error && <p className="error-text">{error}</p>}
           {hint && <p className="hint">{hint}</p>}
         </div>

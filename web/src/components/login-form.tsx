@@ -1,6 +1,7 @@
 import { useState, type SubmitEvent } from 'react'
 import { logIn, messageOf, type Login } from '../api'
 import { Field } from './field'
+import './login-form.css'
 
 /** Asks for the token that makes a session. */
 export function LoginForm({ onLogin }: { onLogin: (login: Login) => void }) {
@@ -18,9 +19,12 @@ export function LoginForm({ onLogin }: { onLogin: (login: Login) => void }) {
   }
 
   return (
-    <form className="start" onSubmit={(event) => void submit(event)} aria-labelledby="login-title">
+    <form className="login" onSubmit={(event) => void submit(event)} aria-labelledby="login-title">
       <h2 id="login-title">Log in</h2>
-      <p className="lead">This server asks who you are. Whoever runs it has a token for you.</p>
+      <p>
+        This server asks who you are. Whoever runs it has a token for you; its role says what you may do: a viewer
+        reads, a starter also starts sagas, an operator does everything.
+      </p>
       <Field
         label="Token"
         error={error}

@@ -1,0 +1,91 @@
+import './failure-editor.css'
+import {
+  hintsOf,
+  invokeChoices,
+  invokeGroups,
+  serviceOf,
+  STEPS,
+  undoChoices,
+  undoGroups,
+  type Choices,
+  type InvokeId,
+  type Step,
+  type UndoId,
+} from '../failure-choices'
+
+interface FailureEditorProps {
+  choices: Choices
+  onChange: (choices: Choices) => void
+  /** What the API finds wrong, by step. */
+  errors?: Partial<Record<string, string>>
+}
+
+/** How each of A, B and C is to fail: on its way forward, and when it is undone. */
+export function FailureEditor({ choices, onChange, errors = {} }: FailureEditorProps) {
+  const change = (step: Step, some: Partial<Choices[Step]>) =>
+    onChange({ ...choices, [step]: { ...choices[step], ...some } })
+  return (
+    <div className="failure-editor">
+      {STEPS.map((step) => {
+        const { invoke, undo } = choices[step]
+        const hints = hintsOf(choices[step])
+        const error = errors[step]
+        const note = hints.length > 0 || error ? `failures-${step}-note` : undefined
+        const shared = { 'aria-describedby': note, 'aria-invalid': error ? true : undefined }
+        return (
+          <div className="failure-step" key={step}>
+            <label htmlFor={`failures-${step}`}>
+              {step} {serviceOf[step]}
+            </label>
+            <select
+              {...shared}
+              id={`failures-${step}`}
+              value={invoke}
+              onChange={(event) => change(step, { invoke: event.target.value as InvokeId })}
+            >
+              <option value="never">{invokeChoices.never.label}</option>
+              <Groups groups={invokeGroups} labelOf={(id) => invokeChoices[id].label} />
+            </select>
+            <select
+              {...shared}
+              aria-label={`Undo of ${step}`}
+              value={undo}
+              onChange={(event) => change(step, { undo: event.target.value as UndoId })}
+            >
+              <option value="never">{undoChoices.never.label}</option>
+              <Groups groups={undoGroups} labelOf={(id) => undoChoices[id].label} />
+            </select>
+            {note && (
+              <div className="failure-note" id={note}>
+                {error && <p className="error-text">{error}</p>}
+                {hints.map((hint) => (
+                  <p className="hint" key={hint}>
+                    {hint}
+                  </p>
+                ))}
+              </div>
+            )}
+          </div>
+        )
+      })}
+    </div>
+  )
+}
+
+function Groups<Id extends string>({
+  groups,
+  labelOf,
+}: {
+  groups: { label: string; ids: Id[] }[]
+  labelOf: (id: Id) => string
+}) {
+  return groups.map(({ label, ids }) => (
+    <optgroup key={label} label={label}>
+      {ids.map((id) => (
+        <option key={id} value={id}>
+          {labelOf(id)}
+        </option>
+      ))}
+    </optgroup>
+  ))
+}
