@@ -1,4 +1,4 @@
-import { prepared, withTransaction, type Client, type Pool } from './db.js'
+import { prepared, withTransaction, type AndCommit, type Client, type Pool } from './db.js'
 import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 
@@ -50,11 +50,12 @@ export const WAIT_MS = 4_000
  * a late invoke, for a caller that is told "ok" goes on with nothing committed.
  */
 export function throughBarrier(pool: Pool, participant: AnyService): BarredParticipant {
-  const inTransaction = <T>(work: (tx: Client) => Promise<T>) => withTransaction(pool, work, { waitMs: WAIT_MS })
+  const inTransaction = <T>(work: (tx: Client, andCommit: AndCommit) => Promise<T>) =>
+    withTransaction(pool, work, { waitMs: WAIT_MS })
   return {
     async invoke(call) {
       try {
-        return await inTransaction((tx) => invoke(tx, participant, call))
+        return await inTransaction((tx, andCommit) => invoke(tx, participant, call, andCommit))
       } catch (error) {
         if (!isFailure(error, FailureType.Rejected)) throw error
         // The refusal rolled its own barrier row back with the business; what stands there now is the answer.
@@ -79,7 +80,7 @@ export function throughBarrier(pool: Pool, participant: AnyService): BarredParti
 
 const none = Promise.resolve(undefined)
 
-async function invoke(tx: Client, participant: AnyService, call: InvokeCall) {
+async function invoke(tx: Client, participant: AnyService, call: InvokeCall, andCommit: AndCommit) {
   const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
     prepared(
@@ -92,10 +93,12 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall) {
   )
   if (rowCount === 0) return kept(tx, call)
   const result = (await participant.invoke(tx, { sagaId, input })) ?? null
-  await tx.query(
-    prepared(
-      `UPDATE saga_barrier SET verdict = 'applied', result = $3 WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`,
-      [sagaId, step, JSON.stringify(result)],
+  andCommit(
+    tx.query(
+      prepared(
+        `UPDATE saga_barrier SET verdict = 'applied', result = $3 WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`,
+        [sagaId, step, JSON.stringify(result)],
+      ),
     ),
   )
   return { verdict: 'applied' as const, result }

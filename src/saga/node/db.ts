@@ -53,6 +53,8 @@ export function makePool(
     application_name: name,
     connectionTimeoutMillis: waitMs,
     keepAlive: true,
+    // Statements go out as they are asked for, and not each behind the answer to the one before.
+    pipeline: true,
     ...(queryTimeoutMs !== undefined && { query_timeout: queryTimeoutMs }),
     options: Object.entries(bounds)
       .map(([setting, ms]) => `-c ${setting}=${ms}`)
@@ -75,21 +77,32 @@ export function prepared(text: string, values: unknown[]): QueryConfig {
   return { name, text, values }
 }
 
+/** Of a transaction: a last statement that goes out with the COMMIT. Where it fails nothing is committed. */
+export type AndCommit = (last: Promise<unknown>) => void
+
 /**
- * Runs `work` in one READ COMMITTED transaction; any error rolls it back and is thrown on. Where the server is away it
+ * Runs `work` in one READ COMMITTED transaction; any error rolls it back and is thrown on. BEGIN goes out with the first
+ * statement. Where the server is away it
  * waits for it, `waitMs` at most (0: not at all), before the transaction begins; never once it has.
  */
 export async function withTransaction<T>(
   pool: Pool,
-  work: (tx: Client) => Promise<T>,
+  work: (tx: Client, andCommit: AndCommit) => Promise<T>,
   { waitMs = 0 }: { waitMs?: number } = {},
 ): Promise<T> {
   const client = await whileAway(waitMs, () => pool.connect())
   let broken: Error | undefined
   try {
-    await client.query('BEGIN')
-    const result = await work(client)
-    await client.query('COMMIT')
+    const begun = client.query('BEGIN')
+    // It is heard of below, unless the first statement has failed with it.
+    begun.catch(() => {})
+    let last: Promise<unknown> = begun
+    const result = await work(client, (statement) => {
+      last = statement
+      statement.catch(() => {})
+    })
+    // Behind a statement that failed PostgreSQL rolls back, and calls that no error.
+    await Promise.all([begun, last, client.query('COMMIT')])
     return result
   } catch (error) {
     await client.query('ROLLBACK').catch((rollbackError: Error) => (broken = rollbackError))
