@@ -9,6 +9,8 @@ export class Gathering<T, R> {
   constructor(
     private readonly work: (items: T[]) => Promise<R[]>,
     private readonly most: number,
+    /** Awaited before each batch: what is asked for meanwhile goes along. */
+    private readonly ready: () => Promise<unknown> = async () => {},
   ) {}
 
   add(item: T): Promise<R> {
@@ -23,6 +25,7 @@ export class Gathering<T, R> {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
+      await this.ready()
       const batch = this.#waiting.splice(0, this.most)
       try {
         const answers = await this.work(batch.map(({ item }) => item))

@@ -25,6 +25,9 @@ const LOOK_AFTER_MS = 20_000
 const SWEEP_MS = 40_000
 const AT_ONCE = 8
 
+/** The workflow id of a run that many sagas share. */
+export const groupId = (firstSagaId: string) => `saga-group-${firstSagaId}`
+
 /** The workflow id of a call that decides for many. */
 export const decisionsRunId = (decisionsId: string) => `saga-decisions-${decisionsId}`
 
@@ -52,11 +55,19 @@ export class SagaStarter {
     )
   }
 
+  /** Settles when that run has ended, however it did. */
+  async ended(workflowId: string): Promise<void> {
+    await this.client.workflow
+      .getHandle(workflowId)
+      .result()
+      .catch(() => {})
+  }
+
   /** Starts one run for many sagas of a type. */
   async startGroup(type: string, sagaIds: string[]): Promise<void> {
     await this.#started(() =>
       this.client.workflow.start('sagaGroup', {
-        workflowId: `saga-group-${sagaIds[0]}`,
+        workflowId: groupId(sagaIds[0] ?? ''),
         taskQueue: this.taskQueue,
         args: [{ type, sagaIds }],
         requestEagerStart: true,
