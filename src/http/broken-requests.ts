@@ -16,8 +16,9 @@ const latest = new WeakMap<Socket, { request: IncomingMessage; response: ServerR
 export function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
   const { request, response } = latest.get(socket) ?? {}
-  // Refused before its body was read: a second answer would be taken for that of the next request.
-  if (response?.headersSent && !request?.complete) return socket.destroySoon()
+  // Refused before its body was read, or still being answered: a second answer would be taken for that of the next request,
+  // or for a part of the first.
+  if (response?.headersSent && !(request?.complete && response.writableEnded)) return socket.destroySoon()
   const [status, detail]: [number, string] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? [431, 'The headers are too large.']

@@ -13,13 +13,15 @@
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 
-export type Status =
-  | 'RUNNING'
-  | 'COMPLETED'
-  | 'COMPENSATING'
-  | 'COMPENSATED'
-  | 'PARTIALLY_COMPENSATED'
-  | 'NEEDS_ATTENTION'
+export const STATUSES = [
+  'RUNNING',
+  'COMPLETED',
+  'COMPENSATING',
+  'COMPENSATED',
+  'PARTIALLY_COMPENSATED',
+  'NEEDS_ATTENTION',
+] as const
+export type Status = (typeof STATUSES)[number]
 
 export type Fate = 'open' | 'rollback' | 'completed' | 'rolledBack'
 

@@ -38,6 +38,21 @@ export function rawBytes(api: string, bytes: string): Promise<RawAnswer> {
   })
 }
 
+/** Bytes, and others once something has come back; all that comes back until the server closes the connection. */
+export function rawInTwo(api: string, first: string, then: string): Promise<string> {
+  const { hostname, port } = new URL(api)
+  return new Promise((resolve) => {
+    const socket = connect(Number(port), hostname, () => socket.write(first, 'latin1'))
+    let answer = ''
+    socket.on('data', (data) => {
+      if (answer === '') socket.write(then, 'latin1')
+      answer += String(data)
+    })
+    socket.on('error', () => {})
+    socket.on('close', () => resolve(answer))
+  })
+}
+
 interface Endless {
   first: string
   then: string

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { readEvents, type SentEvent } from '../helpers/events.js'
-import { rawRequest } from '../helpers/raw.js'
+import { rawInTwo, rawRequest } from '../helpers/raw.js'
 import { Sagas, testReplay } from '../helpers/sagas.js'
 import { query, readShared } from '../helpers/shared.js'
 import { startSystem, type System } from '../helpers/system.js'
@@ -116,6 +116,12 @@ describe('readers who do not read', () => {
     await until('the server has seen that they left', async () =>
       /^saga_event_readers(\{.*\})? 0$/m.test(await (await on.request('/metrics')).text()),
     )
+  })
+
+  test('who send what is not HTTP behind their request have no second answer in the middle of their stream', async () => {
+    const first = 'GET /saga/watched/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n'
+    const answer = await rawInTwo(system.where.api, first, 'this is not HTTP\r\n\r\n')
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200'])
   })
 
   test('cost the server nothing, and find every row when they go on', async () => {

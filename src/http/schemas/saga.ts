@@ -1,19 +1,13 @@
 import { Type, type Static } from 'typebox'
 import { dateTime } from './common.js'
+import { STATUSES } from '../../saga/types.js'
 import { CreateUserRequest } from '../../workflows/create-user-input.js'
 
 export { CreateUserRequest }
 
 const literals = <T extends string>(...values: T[]) => Type.Enum(values)
 
-export const SagaStatus = literals(
-  'RUNNING',
-  'COMPLETED',
-  'COMPENSATING',
-  'COMPENSATED',
-  'PARTIALLY_COMPENSATED',
-  'NEEDS_ATTENTION',
-)
+export const SagaStatus = literals(...STATUSES)
 export type SagaStatus = Static<typeof SagaStatus>
 
 const SagaError = Type.Object({ type: Type.String(), message: Type.String() })

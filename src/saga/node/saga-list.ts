@@ -1,4 +1,4 @@
-import type { Status } from '../types.js'
+import { STATUSES, type Status } from '../types.js'
 import type { Queryable } from './db.js'
 import { recordColumns, type SagaRecord } from './saga-record.js'
 
@@ -54,16 +54,6 @@ const startedAt = {
   ofStatus: { column: `(started_at AT TIME ZONE 'UTC')`, epoch: `timestamp 'epoch'` },
 }
 
-/** Each is read for itself where the step matters: so the index saga_by_failed_step gives them in their order. */
-const everyStatus: readonly Status[] = [
-  'RUNNING',
-  'COMPLETED',
-  'COMPENSATING',
-  'COMPENSATED',
-  'PARTIALLY_COMPENSATED',
-  'NEEDS_ATTENTION',
-]
-
 /** What a saga that needs attention is stuck on, a row each: what is left of its steps once it rolls back is over. */
 const stuckOf = `jsonb_path_query(CASE fate WHEN 'open' THEN steps ELSE compensations END, '$[*] ? (@.status == "stuck")')`
 
@@ -105,12 +95,13 @@ export async function listSagas(
     const isStuck = `EXISTS (SELECT FROM ${stuckOf} AS stuck WHERE stuck ->> 'step' = ${value(name)})`
     return [failed, select(status, [`failed_step IS DISTINCT FROM ${value(name)}`, isStuck])]
   }
-  // Each status for itself is read from the index in its order; several at once would have to be sorted.
+  // Each status for itself is read from the index in its order, where the step matters too; several at once would have to
+  // be sorted.
   const each = statuses && [...new Set(statuses)]
   const selects =
     step === undefined
       ? (each ?? [undefined]).map((status) => select(status))
-      : (each ?? everyStatus).flatMap((status) => selectByStep(status, step))
+      : (each ?? STATUSES).flatMap((status) => selectByStep(status, step))
   // Not a prepared statement: its plan depends on how many sagas a status has.
   const { rows } = await db.query<SagaRecord & SagaPosition>(
     `${withFew} SELECT * FROM (${selects.join(' UNION ALL ')}) AS found

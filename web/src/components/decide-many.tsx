@@ -9,6 +9,7 @@ import { sagasIn, useStuck } from '../use-stuck'
 import { Choice } from './choice'
 import { Field } from './field'
 import './decide-many.css'
+import { NameField, ReasonField } from './who-and-why'
 
 type Action = DecisionsRequest['action']
 
@@ -123,36 +124,19 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
             </select>
           )}
         />
-        <Field
-          label="Reason"
+        <ReasonField
+          value={reason}
+          onChange={setReason}
           error={wrong['/reason'] && `The reason ${wrong['/reason']}.`}
           hint="Stands in the log of each saga."
-          renderControl={(props) => (
-            <input
-              {...props}
-              value={reason}
-              onChange={({ target }) => setReason(target.value)}
-              required
-              maxLength={500}
-              autoComplete="off"
-            />
-          )}
         />
         {!hasLogin && (
-          <Field
-            label="Your name"
+          <NameField
+            value={actor}
+            onChange={setActor}
             error={wrong['/actor'] && `Your name ${wrong['/actor']}.`}
             hint="There is no login here, so say who decides."
-            renderControl={(props) => (
-              <input
-                {...props}
-                value={actor}
-                onChange={({ target }) => setActor(target.value)}
-                required
-                maxLength={100}
-                autoComplete="name"
-              />
-            )}
+            required
           />
         )}
         {(['perSecond', 'stopAfterFailures'] as const).map((name) => (

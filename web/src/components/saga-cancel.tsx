@@ -3,7 +3,7 @@ import { ApiError, cancelSaga, messageOf, type LogRow, type Login, type Saga } f
 import { may } from '../rights'
 import { useActor } from '../use-actor'
 import { usePlan } from '../use-plan'
-import { Field } from './field'
+import { NameField, ReasonField } from './who-and-why'
 
 interface Props {
   saga: Saga
@@ -122,33 +122,12 @@ function CancelForm({ saga, rows, hasLogin, onClose, onAsked }: FormProps) {
               </ol>
             </>
           )}
-          <Field
-            label="Reason"
-            hint="It stands in the saga’s log."
-            renderControl={(props) => (
-              <input
-                {...props}
-                value={reason}
-                onChange={(event) => setReason(event.target.value)}
-                required
-                maxLength={500}
-                autoFocus
-              />
-            )}
-          />
+          <ReasonField value={reason} onChange={setReason} hint="It stands in the saga’s log." autoFocus />
           {!hasLogin && (
-            <Field
-              label="Your name"
+            <NameField
+              value={actor}
+              onChange={setActor}
               hint="There is no login here; left empty the log says anonymous."
-              renderControl={(props) => (
-                <input
-                  {...props}
-                  value={actor}
-                  onChange={(event) => setActor(event.target.value)}
-                  maxLength={100}
-                  autoComplete="name"
-                />
-              )}
             />
           )}
         </>

@@ -18,6 +18,7 @@ import { Choice } from './choice'
 import { Field } from './field'
 import { Moment } from './moment'
 import { Shape } from './shape'
+import { NameField, ReasonField } from './who-and-why'
 
 type Action = DecisionWord['action']
 
@@ -321,34 +322,9 @@ function DecideForm({ saga, stuck, input, isRead, hasLogin, onConflict }: FormPr
         </div>
       )}
       <div className="decide-who">
-        <Field
-          label="Reason"
-          hint="It stands in the saga’s log."
-          renderControl={(props) => (
-            <input
-              {...props}
-              value={reason}
-              onChange={(event) => setReason(event.target.value)}
-              required
-              maxLength={500}
-            />
-          )}
-        />
+        <ReasonField value={reason} onChange={setReason} hint="It stands in the saga’s log." />
         {!hasLogin && (
-          <Field
-            label="Your name"
-            hint="There is no login here; it stands in the log."
-            renderControl={(props) => (
-              <input
-                {...props}
-                value={actor}
-                onChange={(event) => setActor(event.target.value)}
-                required
-                maxLength={100}
-                autoComplete="name"
-              />
-            )}
-          />
+          <NameField value={actor} onChange={setActor} hint="There is no login here; it stands in the log." required />
         )}
       </div>
       {error !== undefined && (
