@@ -1,0 +1,29 @@
+-- Owner: the saga store (src/saga/node/saga-store.ts). The workflow that carries the saga, where that is not one of its own.
+ALTER TABLE saga ADD COLUMN carried_by text;
+
+-- Owner: src/saga/node/saga-bulk.ts. A call that starts many sagas, and how far its run has come.
+CREATE TABLE saga_bulk (
+  bulk_id uuid PRIMARY KEY,
+  -- Whose workers are to run it.
+  task_queue text NOT NULL,
+  type text NOT NULL,
+  idempotency_key text UNIQUE,
+  input_hash text NOT NULL,
+  -- Sagas that it has started, and lines that were no saga's input.
+  total integer NOT NULL CHECK (total >= 0),
+  rejected integer NOT NULL DEFAULT 0 CHECK (rejected >= 0),
+  -- The first of those lines: [{line, problems: [{path, message}]}].
+  rejections jsonb NOT NULL DEFAULT '[]',
+  status text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'paused', 'ended')),
+  paused_because text,
+  -- Windows in a row of whose sagas more than half have failed.
+  failed_windows integer NOT NULL DEFAULT 0,
+  started_at timestamptz NOT NULL DEFAULT now(),
+  ended_at timestamptz
+);
+CREATE INDEX saga_bulk_newest ON saga_bulk (started_at DESC, bulk_id DESC);
+CREATE INDEX saga_bulk_unfinished ON saga_bulk (started_at) WHERE status = 'running';
+
+-- A saga's place among those of its call, counted from 1.
+ALTER TABLE saga ADD COLUMN bulk_id uuid REFERENCES saga_bulk, ADD COLUMN bulk_position integer;
+CREATE UNIQUE INDEX saga_of_bulk ON saga (bulk_id, bulk_position) WHERE bulk_id IS NOT NULL;
