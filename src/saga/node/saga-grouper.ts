@@ -25,8 +25,7 @@ export class SagaGrouper {
   ) {
     this.#starts = new Gathering(
       (records) => this.#startMany(records),
-      MOST,
-      () => this.#place(),
+      { most: MOST, ready: () => this.#place() },
     )
   }
 

@@ -184,9 +184,9 @@ export class SagaStore {
     this.onLogged = onLogged
     if (!isGathering) return
     this.#gathered = {
-      reads: new Gathering((ids) => this.#readMany(ids), AT_ONCE),
-      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), AT_ONCE),
-      failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), Infinity),
+      reads: new Gathering((ids) => this.#readMany(ids), { most: AT_ONCE }),
+      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), { most: AT_ONCE }),
+      failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), { most: Infinity }),
     }
   }
 
