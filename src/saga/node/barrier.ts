@@ -66,10 +66,13 @@ export const WAIT_MS = 4_000
 export function throughBarrier(pool: Pool, participant: AnyService): BarredParticipant {
   const inTransaction = <T>(work: (tx: Client, andCommit: AndCommit) => Promise<T>) =>
     withTransaction(pool, work, { waitMs: WAIT_MS })
-  const together = new Gathering((calls: InvokeCall[]) => inTransaction((tx, andCommit) => invokeMany(tx, participant, calls, andCommit)), {
-    most: TOGETHER,
-    atOnce: TRANSACTIONS,
-  })
+  const together = new Gathering(
+    (calls: InvokeCall[]) => inTransaction((tx, andCommit) => invokeMany(tx, participant, calls, andCommit)),
+    {
+      most: TOGETHER,
+      atOnce: TRANSACTIONS,
+    },
+  )
   return {
     ...(participant.invokeMany && {
       invokeTogether: (call: InvokeCall) =>

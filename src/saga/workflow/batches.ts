@@ -1,6 +1,6 @@
 import { CancellationScope, sleep } from '@temporalio/workflow'
 import { ApplicationFailure } from '@temporalio/common'
-import type { Answer, CallBatch, GroupedCalls } from '../types.js'
+import type { Answer, BulkCalls, CallBatch, GroupedCalls } from '../types.js'
 
 /** Sagas of one call at most: what it brings back has to fit a payload. */
 const MOST_CALLS = 500
@@ -11,7 +11,7 @@ const QUIET = 64
 /** How far a wait may be longer than asked, in ms, so that those of many sagas are one timer. */
 const TIMER_GRAIN = 100
 
-type CallName = keyof GroupedCalls
+type CallName = CallBatch['name']
 
 interface Waiting {
   sagaId: string
@@ -44,9 +44,9 @@ export class Batches {
     this.#moving += sagas
   }
 
-  /** The engine's calls for one saga of the group. */
-  callsOf(sagaId: string): GroupedCalls {
-    const call = (name: CallName) => (order?: unknown) => this.#call(name, sagaId, order) as Promise<never>
+  /** The engine's calls for one saga of the group, or for the bulk whose run it is. */
+  callsOf(id: string): GroupedCalls & BulkCalls {
+    const call = (name: CallName) => (order?: unknown) => this.#call(name, id, order) as Promise<never>
     return {
       openMember: call('openMember'),
       invoke: call('invoke'),
@@ -59,6 +59,7 @@ export class Batches {
       verifyCompensations: call('verifyCompensations'),
       closeRolledBack: call('closeRolledBack'),
       leaveGroup: call('leaveGroup'),
+      nextWindow: call('nextWindow'),
     }
   }
 

@@ -133,7 +133,9 @@ export class Caller implements Calls {
   async #invokeNested(order: InvokeOrder & { nestedId: string }, policy: CallPolicy, { stop }: Limits) {
     const { step, service, nestedId, input } = order
     throwIfStopped(stop)
-    await untilStopped(stop, () => runNested({ sagaId: this.sagaId, step, nestedId, type: service, input, op: 'invoke' }))
+    await untilStopped(stop, () =>
+      runNested({ sagaId: this.sagaId, step, nestedId, type: service, input, op: 'invoke' }),
+    )
     // It has retried what it could, and its row has the last word; only the reading of that may have to be tried again.
     return this.#call(order, policy, {}, (calls, o) => calls.invoke(o))
   }

@@ -143,9 +143,7 @@ export function makeRun(
 
 function alarm(ms: number, ring: () => void): () => void {
   const clock = new CancellationScope()
-  clock
-    .run(() => sleep(ms))
-    .then(ring, () => {})
+  clock.run(() => sleep(ms)).then(ring, () => {})
   return () => clock.cancel()
 }
 

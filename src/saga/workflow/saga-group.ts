@@ -1,6 +1,7 @@
 import { CancellationScope, CancelledFailure, proxyLocalActivities, workflowInfo } from '@temporalio/workflow'
 import { FailureType, applicationFailureOf } from '../errors.js'
 import type {
+  BulkWindow,
   CallPolicy,
   CompensateOrder,
   DecidedStep,
@@ -62,6 +63,13 @@ export class Members {
   run(sagaIds: string[]): Promise<void>[] {
     this.#batches.begin(sagaIds.length)
     return sagaIds.map((sagaId) => this.#runOne(sagaId))
+  }
+
+  /** Of the bulk whose run this is. */
+  async nextWindow(bulkId: string, after: number): Promise<BulkWindow> {
+    const window = await this.#batches.callsOf(bulkId).nextWindow({ after })
+    this.#batches.moved()
+    return window
   }
 
   async #runOne(sagaId: string): Promise<void> {
