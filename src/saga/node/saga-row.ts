@@ -110,7 +110,8 @@ export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged
     const columns = names.map((name) => `${columnNames[name]} = given."${name}"`)
     const given = names.map((name) => `"${name}" ${columnTypes[name]}`)
     const { rows: changed } = await db.query<{ sagaId: string }>(
-      `WITH given AS MATERIALIZED (
+      prepared(
+        `WITH given AS MATERIALIZED (
          SELECT * FROM jsonb_to_recordset($1) AS one ("sagaId" text, version text, entries jsonb ${given.map((one) => `, ${one}`).join('')})
        ), changed AS (
          UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')} FROM given
@@ -125,7 +126,8 @@ export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged
          ORDER BY saga_id, position
        )
        SELECT saga_id AS "sagaId", ${announcement} FROM changed`,
-      [toJsonb(rows)],
+        [toJsonb(rows)],
+      ),
     )
     for (const { sagaId } of changed) written.add(sagaId)
   }

@@ -168,8 +168,8 @@ export interface SagaStoreOptions {
   isGathering?: boolean
 }
 
-/** Sagas of a statement at most. */
-const AT_ONCE = 500
+/** Sagas of a statement at most, and such statements at once: what is read first is gone on with while others are read. */
+const AT_ONCE = { most: 125, atOnce: 4 }
 
 interface FailuresInForce {
   everywhere: Failures
@@ -187,6 +187,7 @@ export class SagaStore {
   private readonly onLogged: OnLogged
   readonly #gathered:
     | {
+        intents: Gathering<Intent, SagaRecord | undefined>
         reads: Gathering<string, ReadRecord | undefined>
         writes: Gathering<Change, boolean>
         failures: Gathering<undefined, FailuresInForce>
@@ -204,8 +205,9 @@ export class SagaStore {
     this.onLogged = onLogged
     if (!isGathering) return
     this.#gathered = {
-      reads: new Gathering((ids) => this.#readMany(ids), { most: AT_ONCE }),
-      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), { most: AT_ONCE }),
+      intents: new Gathering((intents) => this.#writeIntents(intents), AT_ONCE),
+      reads: new Gathering((ids) => this.#readMany(ids), AT_ONCE),
+      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), AT_ONCE),
       failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), {
         most: Infinity,
       }),
@@ -260,35 +262,12 @@ export class SagaStore {
   }
 
   /** Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. */
-  async writeIntent({ idempotencyKey, maxOpen, ...intent }: Intent): Promise<IntentAnswer> {
-    const { sagaId, saga } = intent
-    const row = this.rowOf(intent)
-    const { rows } = await this.pool.query(
-      prepared(
-        `WITH written AS (
-         INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-         WHERE (SELECT count(*) FROM saga WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL
-                AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL) < $10
-         ON CONFLICT DO NOTHING
-         RETURNING *
-       ), told AS (SELECT ${announcement} FROM written)
-       SELECT ${recordColumns} FROM written LEFT JOIN told ON true`,
-        [
-          sagaId,
-          row.type,
-          row.label,
-          toJsonb(row.view),
-          toJsonb(row.input),
-          row.input_hash,
-          row.failures && toJsonb(row.failures),
-          toJsonb(row.steps),
-          idempotencyKey ?? null,
-          maxOpen,
-        ],
-      ),
-    )
-    if (rows[0]) return { kind: 'written', record: rows[0] }
+  async writeIntent(intent: Intent): Promise<IntentAnswer> {
+    const { sagaId, saga, idempotencyKey } = intent
+    const written = this.#gathered
+      ? await this.#gathered.intents.add(intent)
+      : (await this.#writeIntents([intent])).at(0)
+    if (written) return { kind: 'written', record: written }
     const known = await this.pool.query(
       `SELECT ${recordColumns} FROM saga WHERE saga_id = $1 OR idempotency_key = $2`,
       [sagaId, idempotencyKey ?? null],
@@ -300,6 +279,29 @@ export class SagaStore {
     return this.#keys.isHashOf(record.inputHash, hashedText(intent.input, intent.failures)) && record.type === saga.type
       ? { kind: 'replayed', record }
       : { kind: 'mismatch' }
+  }
+
+  /** Those that there is room for, and whose id and key nobody has. */
+  async #writeIntents(intents: Intent[]): Promise<(SagaRecord | undefined)[]> {
+    const rows = intents.map((one) => ({ ...this.rowOf(one), idempotency_key: one.idempotencyKey ?? null }))
+    const { rows: written } = await this.pool.query<SagaRecord>(
+      prepared(
+        `WITH written AS (
+         INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
+         SELECT saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key
+         FROM jsonb_to_recordset($1) AS one (saga_id text, type text, label text, view jsonb, input jsonb, input_hash text,
+                                             failures jsonb, steps jsonb, idempotency_key text)
+         LIMIT (SELECT greatest(0, $2 - count(*)) FROM saga
+                WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL)
+         ON CONFLICT DO NOTHING
+         RETURNING *
+       ), told AS (SELECT saga_id AS told_id, ${announcement} FROM written)
+       SELECT ${recordColumns} FROM written LEFT JOIN told ON told_id = saga_id`,
+        [toJsonb(rows), intents[0]?.maxOpen ?? 0],
+      ),
+    )
+    const byId = new Map(written.map((record) => [record.sagaId, record]))
+    return intents.map(({ sagaId }) => byId.get(sagaId))
   }
 
   /**
