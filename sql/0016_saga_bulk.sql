@@ -12,18 +12,24 @@ CREATE TABLE saga_bulk (
   -- Sagas that it has started, and lines that were no saga's input.
   total integer NOT NULL CHECK (total >= 0),
   rejected integer NOT NULL DEFAULT 0 CHECK (rejected >= 0),
-  -- The first of those lines: [{line, problems: [{path, message}]}].
+  -- The first of those lines: [{line, errors: [{path, message}]}].
   rejections jsonb NOT NULL DEFAULT '[]',
+  -- ended: every saga of it has ended or has a run of its own.
   status text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'paused', 'ended')),
   paused_because text,
-  -- Windows in a row of whose sagas more than half have failed.
-  failed_windows integer NOT NULL DEFAULT 0,
+  -- As it was when a person last let it go on, for only what comes then makes it pause again: its sagas that waited for
+  -- people, and the place of the last one that had begun.
+  stuck_before integer NOT NULL DEFAULT 0,
+  resumed_behind integer NOT NULL DEFAULT 0,
   started_at timestamptz NOT NULL DEFAULT now(),
   ended_at timestamptz
 );
 CREATE INDEX saga_bulk_newest ON saga_bulk (started_at DESC, bulk_id DESC);
-CREATE INDEX saga_bulk_unfinished ON saga_bulk (started_at) WHERE status = 'running';
+CREATE INDEX saga_bulk_unfinished ON saga_bulk (started_at) WHERE status <> 'ended';
 
--- A saga's place among those of its call, counted from 1.
-ALTER TABLE saga ADD COLUMN bulk_id uuid REFERENCES saga_bulk, ADD COLUMN bulk_position integer;
-CREATE UNIQUE INDEX saga_of_bulk ON saga (bulk_id, bulk_position) WHERE bulk_id IS NOT NULL;
+-- A saga's place among those of its call, counted from 1, and when its turn came: its deadline counts from there.
+ALTER TABLE saga ADD COLUMN bulk_id uuid REFERENCES saga_bulk, ADD COLUMN bulk_position integer, ADD COLUMN begun_at timestamptz;
+-- With the status, which is counted while a bulk runs.
+CREATE UNIQUE INDEX saga_of_bulk ON saga (bulk_id, bulk_position) INCLUDE (status) WHERE bulk_id IS NOT NULL;
+-- Counted at each start of a single saga.
+CREATE INDEX saga_single_unfinished ON saga (started_at) WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL;

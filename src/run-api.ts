@@ -8,6 +8,7 @@ import { refuseOpenBind } from './http/guards.js'
 import { SagaFeed } from './http/saga-feed.js'
 import { TemporalHealth } from './http/temporal-health.js'
 import { requireCurrentSchema } from './migrations.js'
+import { SagaBulks } from './saga/node/saga-bulk.js'
 import { SagaDecisions } from './saga/node/saga-decisions.js'
 import { SagaStarter } from './saga/node/saga-starter.js'
 import { SagaStore } from './saga/node/saga-store.js'
@@ -53,9 +54,10 @@ export async function startApi(
     await temporalHealth.start()
     const store = new SagaStore(pool, sagas, { payloadKeys: config.payloadKeys })
     const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
+    const bulks = new SagaBulks(pool, store, { taskQueue: TASK_QUEUE, payloadKeys: config.payloadKeys })
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)
     const links = { temporalUiUrl: config.temporalUiUrl, namespace: temporal.namespace }
-    const context = { config, pool, store, decisions, starter, feed, temporalHealth, links }
+    const context = { config, pool, store, decisions, bulks, starter, feed, temporalHealth, links }
     const app = await makeApp({ ...context, ...(metrics && { metrics }), ...(tracing && { tracing }) }, logger)
     await app.listen({ host: config.host, port: config.port })
     const { port } = app.server.address() as AddressInfo

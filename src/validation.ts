@@ -46,6 +46,7 @@ function toProblem({ keyword, instancePath, params, message = 'is not right', da
     case 'minLength':
       return { path: instancePath, message: 'must not be empty' }
     case 'format':
+      if (params['format'] === 'uuid') return { path: instancePath, message: 'must be a UUID' }
       return {
         path: instancePath,
         message:

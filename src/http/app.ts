@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { fastifySSE } from '@fastify/sse'
@@ -7,6 +6,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Config } from '../config.js'
 import type { Pool } from '../saga/node/db.js'
+import type { SagaBulks } from '../saga/node/saga-bulk.js'
 import type { SagaDecisions } from '../saga/node/saga-decisions.js'
 import type { SagaStarter } from '../saga/node/saga-starter.js'
 import type { SagaStore } from '../saga/node/saga-store.js'
@@ -17,8 +17,11 @@ import { forAnyone, guardAccess, limitRates, Logins } from './access.js'
 import { clientErrorHandler, frameworkErrors, refuseWithProblems } from './broken-requests.js'
 import { guardHosts, protectPages } from './guards.js'
 import { documentApi } from './openapi.js'
+import { readJson } from './body.js'
+import { EventStreams } from './event-streams.js'
 import { handleError, HttpProblem, send } from './problem.js'
 import { logRequests } from './request-log.js'
+import { bulkRoutes } from './routes/bulk.js'
 import { codecRoutes } from './routes/codec.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
@@ -40,6 +43,7 @@ export interface AppContext {
   pool: Pool
   store: SagaStore
   decisions: SagaDecisions
+  bulks: SagaBulks
   starter: SagaStarter
   feed: SagaFeed
   temporalHealth: TemporalHealth
@@ -99,8 +103,10 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(fastifySSE, { heartbeatInterval: 15_000 })
   await app.register(sagaRoutes(context))
   await app.register(decisionRoutes(context))
+  const streams = new EventStreams(context.metrics)
+  await app.register(bulkRoutes(context, streams))
   await app.register(sagaListRoutes(context))
-  await app.register(eventRoutes(context))
+  await app.register(eventRoutes(context, streams))
   await app.register(logRoutes(context))
   await app.register(overviewRoutes(context))
   await app.register(failureRoutes(context))
@@ -113,23 +119,6 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
     await app.register(forAnyone((app) => app.register(fastifyStatic, page)))
   }
   return app
-}
-
-const BYTE_ORDER_MARK = Buffer.from('\ufeff')
-
-/** JSON in UTF-8, as it is. The parser that comes with Fastify reads a body as that whatever it is, or says it is. */
-function readJson(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser('error', 'error')
-  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = request.headers
-    const charset = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(type)?.[1] ?? 'utf-8'
-    if (encoding !== 'identity') done(new HttpProblem(415, 'Send the body as it is, without Content-Encoding.'))
-    else if (charset.toLowerCase() !== 'utf-8') done(new HttpProblem(415, 'Send the body in UTF-8.'))
-    else if (!isUtf8(body)) done(new HttpProblem(400, 'The body is not valid UTF-8.'))
-    else if (body.subarray(0, 3).equals(BYTE_ORDER_MARK))
-      done(new HttpProblem(400, 'The body begins with a byte order mark; leave it out.'))
-    else void parse(request, body.toString(), done)
-  })
 }
 
 /** 404 where nothing is, 405 with Allow where another method is. */

@@ -7,11 +7,12 @@ import { Type, type TSchema } from 'typebox'
 import type { Role } from '../roles.js'
 import { forAnyone, takesActor, type Logins } from './access.js'
 import { Problem, ref } from './schemas/common.js'
+import { Bulk, BulkAccepted } from './schemas/bulk.js'
 import { LogRow } from './schemas/log.js'
 import { Saga, SagaAccepted, SagaPlan } from './schemas/saga.js'
 
 /** Schemas that the document names; where a route answers with one it refers to it. */
-const named = [Problem, Saga, SagaAccepted, SagaPlan, LogRow]
+const named = [Problem, Saga, SagaAccepted, SagaPlan, LogRow, Bulk, BulkAccepted]
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string
@@ -34,6 +35,7 @@ export async function documentApi(app: FastifyInstance, logins: Logins): Promise
       },
       tags: [
         { name: 'sagas', description: 'One saga: start, read, cancel, decide.' },
+        { name: 'bulk', description: 'Many sagas at once: start, watch, resume.' },
         { name: 'log', description: 'What happened, attempt by attempt.' },
         { name: 'failures', description: 'Failure injection: the demo, and tests.' },
         { name: 'codec', description: "Temporal's payloads, for its Web UI and CLI." },

@@ -12,7 +12,7 @@ export class HttpProblem extends Error {
   constructor(
     readonly status: number,
     detail: string,
-    readonly extra: { errors?: InputProblem[]; headers?: Record<string, string> } = {},
+    readonly extra: { errors?: (InputProblem & { line?: number })[]; headers?: Record<string, string> } = {},
   ) {
     super(detail)
   }
@@ -32,7 +32,7 @@ export const problems = {
     new HttpProblem(503, `${what} is away. Nothing was written; try again.`, { headers: { 'retry-after': '2' } }),
 }
 
-export function toProblem(status: number, detail: string, errors?: InputProblem[]): Problem {
+export function toProblem(status: number, detail: string, errors?: Problem['errors']): Problem {
   return { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, detail, ...(errors && { errors }) }
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Logger } from 'pino'
-import type { SagaRecord } from '../saga/node/saga-record.js'
+import { isInBulk, type SagaRecord } from '../saga/node/saga-record.js'
 import { CHANGES, readChange, type Standing } from '../saga/node/saga-row.js'
 
 /** Told nothing where something may have been missed. */
@@ -109,11 +109,16 @@ export async function readUntil(
     for (;;) {
       const value = await read()
       if (enough(value) || signal.aborted) return value
-      await changes.next(signal)
+      await changes.next(signal, lookAgainMs(value))
     }
   } finally {
     changes.close()
   }
+}
+
+/** Changes of a saga that a bulk carries are not announced: how soon it is to be read again. Undefined for any other. */
+export function lookAgainMs(saga: Pick<SagaRecord, 'carriedBy'>): number | undefined {
+  return isInBulk(saga) ? 1_000 : undefined
 }
 
 /** The changes of one saga, or those of `interest`, as something to wait for; one that comes while nobody waits is kept. */
@@ -130,11 +135,13 @@ export class Changes {
     })
   }
 
-  /** Resolves at the next change, or when `signal` aborts. */
-  async next(signal: AbortSignal): Promise<void> {
+  /** Resolves at the next change, or when `signal` aborts, or after so long. */
+  async next(signal: AbortSignal, withinMs?: number): Promise<void> {
     if (!this.#changed && !signal.aborted) {
       await new Promise<void>((resolve) => {
+        const timer = withinMs === undefined ? undefined : setTimeout(() => done(), withinMs)
         const done = () => {
+          clearTimeout(timer)
           signal.removeEventListener('abort', done)
           resolve()
         }

@@ -127,6 +127,8 @@ export interface SagaView {
   error?: SagaError
   startedAt: string
   endedAt?: string
+  /** The call that has started it with others. */
+  bulkId?: string
   steps: StepView[]
   compensations: CompensationView[]
 }
@@ -437,9 +439,32 @@ export type GroupedCalls = Pick<
   leaveGroup(): Promise<void>
 }
 
+/** A call that has started many sagas, by its id. */
+export interface BulkCall {
+  bulkId: string
+}
+
+/** The next sagas of a bulk that are to be run. */
+export interface BulkWindow {
+  /** None: those that are left are under way, or wait for the bulk to be resumed. */
+  sagaIds: string[]
+  /** Behind this place those that follow stand. */
+  upTo: number
+  /** Sagas of a window at most. */
+  most: number
+  /** Nothing is left to be run: the bulk has ended, or has paused. */
+  isOver: boolean
+}
+
+/** What the run of a bulk asks for, under the bulk's id in the place of a saga's. */
+export interface BulkCalls {
+  /** Decides by the bulk's sagas whether it goes on. `after`: the place behind which those stand whose turn has not come. */
+  nextWindow(order: { after: number }): Promise<BulkWindow>
+}
+
 /** One call for each of many sagas. */
 export interface CallBatch {
-  name: keyof GroupedCalls
+  name: keyof GroupedCalls | keyof BulkCalls
   calls: { sagaId: string; order: unknown }[]
 }
 
@@ -483,8 +508,9 @@ export interface Swept {
   cancelled: number
   recovered: number
   decided: number
-  /** Not sagas, but calls that decide for many of them, whose run was gone. */
+  /** Not sagas, but calls that decide for many of them, or have started them, whose run was gone. */
   decisions: number
+  bulks: number
   /** Whose log lacked attempts of a lost worker. */
   mirrored: number
   /** Whose run is open, but which have not moved for ten minutes. */

@@ -18,6 +18,7 @@ import type { AnyService } from '../../src/saga/node/barrier.js'
 import { Slots } from '../../src/saga/node/gathering.js'
 import { makeGroupActivities } from '../../src/saga/node/group.js'
 import { SagaMirror } from '../../src/saga/node/mirror.js'
+import { SagaBulks, type BulkLimits } from '../../src/saga/node/saga-bulk.js'
 import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
 import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
@@ -45,6 +46,11 @@ export interface Engine {
   start(type: string, input: object, options?: { failures?: FailuresInput; sagaId?: string }): Promise<string>
   /** Starts sagas of that type, whose steps the options name, in one run; their ids. */
   startGroup(type: string, all: { input: object; failures?: FailuresInput }[]): Promise<string[]>
+  /** Starts sagas of that type, whose steps the options name, as a bulk; their ids. */
+  startBulk(
+    type: string,
+    all: { input: object; failures?: FailuresInput }[],
+  ): Promise<{ bulkId: string; sagaIds: string[] }>
   /** The effects of a saga that stand, each as "service", in the order in which they were made. */
   effects(sagaId: string): Promise<string[]>
   /**
@@ -63,8 +69,10 @@ export interface EngineOptions {
   services: AnyService[]
   /** Types of the sagas, beside those of the module: input is taken as it comes. */
   types: string[]
-  /** Of the types that are started in groups. */
+  /** Of the types that are started in groups and bulks. */
   steps?: Record<string, StepDeclarations>
+  /** When bulks pause, and how much of them is under way. */
+  bulkLimits?: Partial<BulkLimits>
   stepTimeoutMs?: number
   deadlineMs?: number
   interceptors?: WorkerInterceptors
@@ -90,10 +98,11 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const participants = makePool(database, { max: 10, name, bounds: { lock_timeout: 3_000, statement_timeout: 4_000 } })
   const store = new SagaStore(pool, types.map(takenAsItComes))
   const starter = new SagaStarter(temporal.client, TASK_QUEUE)
+  const bulks = new SagaBulks(pool, store, { taskQueue: TASK_QUEUE, limits: options.bulkLimits ?? {} })
   const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
   const sweepOver = (client: Client) => {
     const mirror = new SagaMirror(pool, client, { stepTimeoutMs, logger })
-    return makeSweepActivities(store, decisions, new SagaStarter(client, TASK_QUEUE), mirror, logger)
+    return makeSweepActivities(store, decisions, bulks, new SagaStarter(client, TASK_QUEUE), mirror, logger)
   }
   const sweep = sweepOver(temporal.client)
   const calls = {
@@ -115,6 +124,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     ...makeGroupActivities({
       ...grouped,
       starter,
+      bulks,
       callsOf: makeSagaCalls({ ...calls, ...grouped, slots: new Slots(8) }),
     }),
   }
@@ -141,6 +151,11 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const sagas = new Sagas({ api: api.url, database, namespace: name })
 
   const groups: string[] = []
+  const intentOf = (type: string, { input, failures = {} }: { input: object; failures?: FailuresInput }) => {
+    const saga = takenAsItComes(type)
+    const parsed = saga.parse({ ...input, failures }) as { input: Json; failures: Failures }
+    return { sagaId: randomUUID(), saga, steps: options.steps?.[type] ?? {}, ...parsed }
+  }
   return {
     sagas,
     client: temporal.client,
@@ -159,16 +174,20 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       return sagaId
     },
     async startGroup(type, all) {
-      const saga = takenAsItComes(type)
-      const sagaIds = all.map(() => randomUUID())
-      for (const [i, { input, failures = {} }] of all.entries()) {
-        const parsed = saga.parse({ ...input, failures }) as { input: Json; failures: Failures }
-        const intent = { sagaId: sagaIds[i] ?? '', saga, steps: options.steps?.[type] ?? {}, ...parsed, maxOpen: 1_000 }
-        await store.writeIntent(intent)
-      }
+      const intents = all.map((one) => intentOf(type, one))
+      const sagaIds = intents.map(({ sagaId }) => sagaId)
+      for (const intent of intents) await store.writeIntent({ ...intent, maxOpen: 1_000 })
       await starter.startGroup(type, sagaIds)
       groups.push(`saga-group-${sagaIds[0]}`)
       return sagaIds
+    },
+    async startBulk(type, all) {
+      const intents = all.map((one) => intentOf(type, one))
+      const bulk = { bulkId: randomUUID(), type }
+      await bulks.write({ ...bulk, sagas: intents, rejected: 0, rejections: [] })
+      await starter.startBulk(bulk)
+      groups.push(`saga-bulk-${bulk.bulkId}`)
+      return { bulkId: bulk.bulkId, sagaIds: intents.map(({ sagaId }) => sagaId) }
     },
     async effects(sagaId) {
       const rows = await query<{ service: string }>(

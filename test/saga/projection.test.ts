@@ -113,7 +113,17 @@ class Row {
   constructor(pattern: string) {
     this.record = {
       ...{ sagaId: 'one', type: 'randomSaga', fate: 'open', status: 'RUNNING', view: {}, input: {}, inputHash: '' },
-      ...{ failures: null, firstRunId: 'first', carriedBy: null, openings: 1, claims: 0, cancel: null, stopping: null },
+      ...{
+        failures: null,
+        firstRunId: 'first',
+        carriedBy: null,
+        bulkId: null,
+        begunAt: null,
+        openings: 1,
+        claims: 0,
+        cancel: null,
+        stopping: null,
+      },
       ...{ compensations: [], result: null, failedStep: null, error: null },
       ...{ startedAt: new Date(), endedAt: null, decidedAt: null },
       ...{ parentId: null, parentStep: null, handedOverAt: null },

@@ -34,10 +34,10 @@ export const sagaListRoutes =
         },
       },
       async (request) => {
-        const { status: statuses, step, q, limit, cursor } = request.query
-        const list: List = { statuses: statuses?.toSorted(), step, q }
+        const { status: statuses, step, q, bulk, limit, cursor } = request.query
+        const list: List = { statuses: statuses?.toSorted(), step, q, bulk }
         const after = cursor === undefined ? undefined : readCursor(cursor, list)
-        const { sagas, next } = await listSagas(pool, { statuses, step, q, limit, after })
+        const { sagas, next } = await listSagas(pool, { statuses, step, q, bulk, limit, after })
         return { sagas: sagas.map((saga) => toSaga(saga, links)), nextCursor: next ? writeCursor(next, list) : null }
       },
     )
@@ -51,7 +51,7 @@ export const sagaListRoutes =
   }
 
 /** What a cursor belongs to. */
-type List = Pick<SagaFilter, 'statuses' | 'step' | 'q'>
+type List = Pick<SagaFilter, 'statuses' | 'step' | 'q' | 'bulk'>
 
 /** A position, and a digest that tells whether it has come back whole, and to its own list. */
 function writeCursor({ startedAtMicros, sagaId }: SagaPosition, list: List): string {
@@ -73,7 +73,7 @@ function readCursor(cursor: string, list: List): SagaPosition {
   const position = parse(Buffer.from(cursor, 'base64url').toString()) as SagaPosition
   if (checkPosition(position).length > 0 || writeCursor(position, list) !== cursor) {
     throw new HttpProblem(400, 'The cursor is not one of this list. Begin without one.', {
-      errors: [{ path: '/cursor', message: 'must be the nextCursor of a page with the same status, step and q' }],
+      errors: [{ path: '/cursor', message: 'must be the nextCursor of a page with the same status, step, q and bulk' }],
     })
   }
   return position

@@ -13,7 +13,15 @@ export const Problem = Type.Object(
     status: Type.Integer(),
     detail: Type.String({ description: 'What happened, and what to do.' }),
     errors: Type.Optional(
-      Type.Array(Type.Object({ path: Type.String({ description: 'A JSON pointer.' }), message: Type.String() })),
+      Type.Array(
+        Type.Object({
+          path: Type.String({ description: 'A JSON pointer.' }),
+          message: Type.String(),
+          line: Type.Optional(
+            Type.Integer({ description: 'Of NDJSON: the line, from 1; the path is that within it.' }),
+          ),
+        }),
+      ),
     ),
   },
   { $id: 'Problem', description: 'What went wrong (RFC 9457).' },

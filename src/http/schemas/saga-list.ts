@@ -26,12 +26,13 @@ export const SagasQuery = Type.Object(
         description: 'What the saga id or, in upper or lower case, the username begins with.',
       }),
     ),
+    bulk: Type.Optional(Type.String({ format: 'uuid', description: 'The bulk that they are of.' })),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 50 })),
     cursor: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 4_096,
-        description: 'The nextCursor of the page before, which was asked for with the same status, step and q.',
+        description: 'The nextCursor of the page before, which was asked for with the same status, step, q and bulk.',
       }),
     ),
   },

@@ -58,6 +58,8 @@ export const Saga = Type.Object(
     error: Type.Optional(SagaError),
     startedAt: dateTime,
     endedAt: Type.Optional(dateTime),
+    /** The bulk that it is of. */
+    bulkId: Type.Optional(Type.String()),
     steps: Type.Array(SagaStep),
     compensations: Type.Array(SagaCompensation),
     links: SagaLinks,

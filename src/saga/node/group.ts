@@ -2,8 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { applicationFailureOf, FailureType, toSagaError } from '../errors.js'
-import type { Answer, CallBatch, GroupActivities, GroupedCalls, MemberOrder, SagaActivities } from '../types.js'
+import type {
+  Answer,
+  BulkCalls,
+  CallBatch,
+  GroupActivities,
+  GroupedCalls,
+  MemberOrder,
+  SagaActivities,
+} from '../types.js'
 import { isPassing } from './db.js'
+import type { SagaBulks } from './saga-bulk.js'
 import type { SagaStarter } from './saga-starter.js'
 import type { SagaStore, Times } from './saga-store.js'
 
@@ -12,15 +21,17 @@ const AGAIN_MS = { first: 100, most: 2_000 }
 export interface GroupOptions {
   store: SagaStore
   starter: SagaStarter
+  bulks: SagaBulks
   callsOf: (sagaId: string) => SagaActivities
   times: Times
   logger: Logger
 }
 
 /** The engine's activities of sagas that share a run. */
-export function makeGroupActivities({ store, starter, callsOf, times, logger }: GroupOptions): GroupActivities {
-  const of = (sagaId: string): GroupedCalls => ({
+export function makeGroupActivities({ store, starter, bulks, callsOf, times, logger }: GroupOptions): GroupActivities {
+  const of = (sagaId: string): GroupedCalls & BulkCalls => ({
     ...callsOf(sagaId),
+    nextWindow: ({ after }) => bulks.nextWindow(sagaId, after),
     openMember: (order: MemberOrder) => store.openMember(sagaId, order, times),
     async leaveGroup() {
       const record = await store.release(sagaId)

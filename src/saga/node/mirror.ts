@@ -164,7 +164,7 @@ export class SagaMirror {
     })
     const { rows } = await this.pool.query<{ added: string[] | null }>(
       `WITH mirrored AS (
-         UPDATE saga SET mirrored_at = clock_timestamp() WHERE saga_id = $1 RETURNING saga_id, fate, status
+         UPDATE saga SET mirrored_at = clock_timestamp() WHERE saga_id = $1 RETURNING saga_id, fate, status, carried_by
        ), logged AS (
          INSERT INTO saga_log (saga_id, service, status, message, entry_id)
          SELECT saga_id, e.service, e.status, e.message, e."entryId"

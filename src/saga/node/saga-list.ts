@@ -16,6 +16,8 @@ export interface SagaFilter {
   step?: string | undefined
   /** What the saga's id begins with, or its label, the latter in upper or lower case. No character has a meaning of its own. */
   q?: string | undefined
+  /** The bulk that they are of. */
+  bulk?: string | undefined
   /** Only sagas behind this one. */
   after?: SagaPosition | undefined
   /** 50 where it is left out. */
@@ -50,8 +52,16 @@ async function findFew(db: Queryable, q: string): Promise<string[] | undefined> 
 
 /** The same moment, and the same order, as the index saga_newest and the index saga_by_status have it. */
 const startedAt = {
-  ofAll: { column: 'started_at', epoch: `timestamptz 'epoch'` },
-  ofStatus: { column: `(started_at AT TIME ZONE 'UTC')`, epoch: `timestamp 'epoch'` },
+  ofAll: {
+    column: 'started_at',
+    epoch: `timestamptz 'epoch'`,
+    writtenAt: (bulk: string) => `(SELECT started_at FROM saga_bulk WHERE bulk_id = ${bulk})`,
+  },
+  ofStatus: {
+    column: `(started_at AT TIME ZONE 'UTC')`,
+    epoch: `timestamp 'epoch'`,
+    writtenAt: (bulk: string) => `(SELECT started_at AT TIME ZONE 'UTC' FROM saga_bulk WHERE bulk_id = ${bulk})`,
+  },
 }
 
 /** What a saga that needs attention is stuck on, a row each: what is left of its steps once it rolls back is over. */
@@ -63,7 +73,7 @@ const stuckOf = `jsonb_path_query(CASE fate WHEN 'open' THEN steps ELSE compensa
  */
 export async function listSagas(
   db: Queryable,
-  { statuses, step, q, after, limit = 50 }: SagaFilter,
+  { statuses, step, q, bulk, after, limit = 50 }: SagaFilter,
 ): Promise<{ sagas: SagaRecord[]; next: SagaPosition | undefined }> {
   const few = q === undefined ? undefined : await findFew(db, q)
   const values: unknown[] = []
@@ -74,13 +84,15 @@ export async function listSagas(
   const withFew =
     few === undefined ? '' : `WITH few AS MATERIALIZED (SELECT * FROM saga WHERE saga_id = ANY(${value(few)}::text[]))`
   const select = (status: Status | undefined, ofStep: string[] = []) => {
-    const { column, epoch } = status === undefined ? startedAt.ofAll : startedAt.ofStatus
+    const { column, epoch, writtenAt } = status === undefined ? startedAt.ofAll : startedAt.ofStatus
     const conditions = [...ofStep]
     if (status !== undefined) conditions.push(`status = ${value(status)}`)
     if (q !== undefined && few === undefined) {
       const { ofId, ofLabel } = prefixed(value(q))
       conditions.push(`(${ofId} OR ${ofLabel})`)
     }
+    // All sagas of a bulk have been written at the same moment: by that they stand in the index, in the list's order.
+    if (bulk !== undefined) conditions.push(`bulk_id = ${value(bulk)}`, `${column} = ${writtenAt(value(bulk))}`)
     if (after) {
       const micros = `${value(after.startedAtMicros)}::float8 * interval '1 microsecond'`
       conditions.push(`(${column}, saga_id) < (${epoch} + ${micros}, ${value(after.sagaId)})`)

@@ -65,6 +65,9 @@ export interface SagaRecord {
   firstRunId: string | null
   /** The workflow that carries it along with others; null: its own. */
   carriedBy: string | null
+  /** The call that has started it with others, and when its turn came: its time counts from there. */
+  bulkId: string | null
+  begunAt: Date | null
   openings: number
   claims: number
   cancel: CancelRequest | null
@@ -87,9 +90,17 @@ export interface SagaRecord {
 
 /** The columns of `saga`, named as in SagaRecord. */
 export const recordColumns = `saga_id AS "sagaId", type, fate, status, view, input, input_hash AS "inputHash", failures,
-  first_run_id AS "firstRunId", carried_by AS "carriedBy", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
+  first_run_id AS "firstRunId", carried_by AS "carriedBy", bulk_id AS "bulkId", begun_at AS "begunAt", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
   error, parent_id AS "parentId", parent_step AS "parentStep", handed_over_at AS "handedOverAt",
   started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt"`
+
+/** What the workflow ids of bulks' runs begin with. */
+export const BULK_RUN = 'saga-bulk-'
+
+/** Whether the run of a bulk carries it; not, once it has left that. */
+export function isInBulk({ carriedBy }: Pick<SagaRecord, 'carriedBy'>): boolean {
+  return carriedBy !== null && carriedBy.startsWith(BULK_RUN)
+}
 
 export function causeOf({ failedStep, error }: Pick<SagaRecord, 'failedStep' | 'error'>): RollbackCause {
   return { failedStep, error: error ?? { type: 'Error', message: 'no reason was recorded' } }
@@ -142,7 +153,7 @@ export function endingOf(record: SagaRecord): Ending {
 
 /** The whole saga as people see it. */
 export function toView(record: SagaRecord): SagaView {
-  const { sagaId, status, view: input, failedStep, error, endedAt, parentId, parentStep } = record
+  const { sagaId, status, view: input, failedStep, error, endedAt, parentId, parentStep, bulkId } = record
   const parent = parentId !== null && parentStep !== null && { sagaId: parentId, step: parentStep }
   const head = { sagaId, status, ...(parent && { parent }), input }
   return {
@@ -154,6 +165,7 @@ export function toView(record: SagaRecord): SagaView {
     ...(error && { error }),
     startedAt: record.startedAt.toISOString(),
     ...(endedAt && { endedAt: endedAt.toISOString() }),
+    ...(bulkId !== null && { bulkId }),
     steps: record.steps.map(toStepView),
     compensations: record.compensations.map(toCompensationView),
   }

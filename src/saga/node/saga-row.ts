@@ -1,7 +1,7 @@
 import { prepared, type Queryable } from './db.js'
 import type { LogEntry } from './projection.js'
 import type { OnLogged } from './saga-metrics.js'
-import { recordColumns, type SagaRecord } from './saga-record.js'
+import { BULK_RUN, recordColumns, type SagaRecord } from './saga-record.js'
 
 // How the row of a saga is read and written, with the log rows that tell of each change.
 
@@ -21,6 +21,7 @@ const columnNames = {
   input: 'input',
   firstRunId: 'first_run_id',
   carriedBy: 'carried_by',
+  begunAt: 'begun_at',
   openings: 'openings',
   claims: 'claims',
   cancel: 'cancel',
@@ -74,7 +75,7 @@ export async function write(db: Queryable, { record, changes, entries }: Change,
     prepared(
       `WITH changed AS (
          UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')}
-         WHERE saga_id = $1 AND xmin = $2 RETURNING saga_id, fate, status
+         WHERE saga_id = $1 AND xmin = $2 RETURNING saga_id, fate, status, carried_by
        ), logged AS (
          INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
          SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
@@ -114,7 +115,7 @@ export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged
        ), changed AS (
          UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')} FROM given
          WHERE saga_id = given."sagaId" AND saga.xmin::text = given.version
-         RETURNING saga_id, saga.fate, saga.status, given.entries
+         RETURNING saga_id, saga.fate, saga.status, saga.carried_by, given.entries
        ), logged AS (
          INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
          SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
@@ -140,6 +141,7 @@ const columnTypes: Record<keyof typeof columnNames, string> = {
   input: 'jsonb',
   firstRunId: 'text',
   carriedBy: 'text',
+  begunAt: 'timestamptz',
   openings: 'integer',
   claims: 'integer',
   cancel: 'jsonb',
@@ -161,11 +163,15 @@ export function toJsonb(value: unknown): string {
   )
 }
 
-/** The channel on which every change of a saga is announced; `readChange` reads what comes. */
+/** The channel on which changes of sagas are announced; `readChange` reads what comes. */
 export const CHANGES = 'saga_changed'
 
-/** Of a row of `saga`: tells whoever follows it. */
-export const announcement = `pg_notify('${CHANGES}', fate || ' ' || status || ' ' || saga_id)`
+/**
+ * Of a row of `saga`: tells whoever follows it. Not while the run of a bulk carries it: a commit that announces something
+ * takes a lock of the whole server.
+ */
+export const announcement = `CASE WHEN carried_by LIKE '${BULK_RUN}%' THEN NULL
+  ELSE pg_notify('${CHANGES}', fate || ' ' || status || ' ' || saga_id) END`
 
 /** How a saga stands, as its change is announced. */
 export type Standing = Pick<SagaRecord, 'fate' | 'status'>

@@ -9,10 +9,11 @@ import {
 } from '@temporalio/client'
 import { decodeOptionalFailureToOptionalError } from '@temporalio/common/lib/internal-non-workflow/index.js'
 import type { Logger } from 'pino'
-import type { DecisionsCall, Json, RecordedDecision, SweepActivities } from '../types.js'
+import type { BulkCall, DecisionsCall, Json, RecordedDecision, SweepActivities } from '../types.js'
 import type { SagaMirror } from './mirror.js'
+import type { Bulk, SagaBulks } from './saga-bulk.js'
 import type { SagaDecisions } from './saga-decisions.js'
-import { isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
+import { BULK_RUN, isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
 import { PROGRESS_MS, type SagaStore } from './saga-store.js'
 
 /** Temporal is asked at most this long; what it did not take the sweep repeats. */
@@ -30,6 +31,9 @@ export const groupId = (firstSagaId: string) => `saga-group-${firstSagaId}`
 
 /** The workflow id of a call that decides for many. */
 export const decisionsRunId = (decisionsId: string) => `saga-decisions-${decisionsId}`
+
+/** The workflow id of a bulk's run. */
+export const bulkRunId = (bulkId: string) => `${BULK_RUN}${bulkId}`
 
 /** Brings to Temporal what stands in the sagas' rows. Every call may be repeated. */
 export class SagaStarter {
@@ -121,6 +125,20 @@ export class SagaStarter {
     )
   }
 
+  /** Starts the run of a bulk, or one that goes on where an earlier one has stopped. */
+  async startBulk({ bulkId, type }: Pick<Bulk, 'bulkId' | 'type'>): Promise<'started' | 'known'> {
+    return this.#started(() =>
+      this.client.workflow.start('sagaBulk', {
+        workflowId: bulkRunId(bulkId),
+        taskQueue: this.taskQueue,
+        args: [{ bulkId, type }],
+        requestEagerStart: true,
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
+      }),
+    )
+  }
+
   /** What became of the saga's last run: `open`, `forgotten`, or how it was lost. */
   async look(sagaId: string): Promise<'open' | 'forgotten' | { lost: string }> {
     try {
@@ -187,12 +205,13 @@ export class SagaStarter {
 export function makeSweepActivities(
   store: SagaStore,
   decisions: SagaDecisions,
+  bulks: SagaBulks,
   starter: SagaStarter,
   mirror: SagaMirror,
   logger: Logger,
 ): SweepActivities {
   /** Calls `bring` for each, some side by side; how many it says it has brought on. One that fails does not hold the others. */
-  async function each<R extends { sagaId: string } | DecisionsCall>(
+  async function each<R extends { sagaId: string } | DecisionsCall | BulkCall>(
     records: R[],
     until: number,
     bring: (record: R) => Promise<boolean>,
@@ -202,8 +221,7 @@ export function makeSweepActivities(
       try {
         if (await bring(record)) brought += 1
       } catch (error) {
-        const whose = 'sagaId' in record ? { sagaId: record.sagaId } : { decisionsId: record.decisionsId }
-        logger.error({ ...whose, err: error }, 'Sweeping failed')
+        logger.error({ ...whoseOf(record), err: error }, 'Sweeping failed')
       }
     }
     for (let next = 0; next < records.length && Date.now() < until; next += AT_ONCE) {
@@ -235,6 +253,10 @@ export function makeSweepActivities(
     return (await starter.startDecisions(decisionsId)) === 'started'
   }
 
+  async function startBulk(bulk: Bulk): Promise<boolean> {
+    return (await starter.startBulk(bulk)) === 'started'
+  }
+
   /** Takes up a saga whose run is gone, however it went. */
   async function takeUp({ sagaId, carriedBy }: SagaRecord): Promise<boolean> {
     // Also where Temporal does not answer: the next sweep looks at others first.
@@ -256,6 +278,7 @@ export function makeSweepActivities(
         cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), until, cancel),
         decided: await each(await store.undecided(SWEEP_AFTER_MS), until, decide),
         decisions: await each(await decisions.unfinished(SWEEP_AFTER_MS), until, startDecisions),
+        bulks: await each(await bulks.unfinished(SWEEP_AFTER_MS), until, startBulk),
         recovered: await each(await store.unwatched(LOOK_AFTER_MS), until, takeUp),
         mirrored: await each(await mirror.unmirrored(), until, async (saga) => (await mirror.mirror(saga)) > 0),
         withoutProgress: await store.countWithoutProgress(PROGRESS_MS),
@@ -264,6 +287,12 @@ export function makeSweepActivities(
       return swept
     },
   }
+}
+
+/** What a line of the log is about. */
+function whoseOf(one: { sagaId: string } | DecisionsCall | BulkCall): object {
+  if ('sagaId' in one) return { sagaId: one.sagaId }
+  return 'bulkId' in one ? { bulkId: one.bulkId } : { decisionsId: one.decisionsId }
 }
 
 /**

@@ -58,6 +58,7 @@ import {
   type Findings,
 } from './projection.js'
 import {
+  BULK_RUN,
   cancelCause,
   causeOf,
   declaredSteps,
@@ -92,15 +93,31 @@ import { redacted } from './secrets.js'
 /** A saga that has a run and no person to wait for, and has not moved for so long, is counted. */
 export const PROGRESS_MS = 600_000
 
-export interface Intent {
+/** A saga that is to be written down. */
+export interface SagaIntent {
   sagaId: string
   saga: SagaType
   steps: StepDeclarations
   input: Json
   failures?: Failures | undefined
+}
+
+export interface Intent extends SagaIntent {
   idempotencyKey?: string | undefined
-  /** Unfinished sagas at most. */
+  /** Unfinished single sagas at most. */
   maxOpen: number
+}
+
+/** What the row of a saga begins with, by column. */
+export interface IntentRow {
+  saga_id: string
+  type: string
+  label: string
+  view: object
+  input: Json
+  input_hash: string
+  failures: Failures | null
+  steps: StepRecord[]
 }
 
 export type IntentAnswer =
@@ -119,6 +136,9 @@ export type DecisionAnswer =
 
 /** What became of one of many decisions. */
 export type MatchedAnswer = { kind: 'recorded'; decision: RecordedDecision } | { kind: 'refused'; why: string }
+
+/** Of a row of `saga`: that the run of a bulk carries it. */
+const IN_BULK = `coalesce(carried_by LIKE '${BULK_RUN}%', false)`
 
 const STARTED_ANEW = 'taken up again: its last run was gone, and it was started anew'
 
@@ -224,29 +244,43 @@ export class SagaStore {
   readonly #write: Write = (change) =>
     this.#gathered ? this.#gathered.writes.add(change) : write(this.pool, change, this.onLogged)
 
+  rowOf({ sagaId, saga, steps, input, failures }: SagaIntent): IntentRow {
+    return {
+      saga_id: sagaId,
+      type: saga.type,
+      label: saga.label(input),
+      view: saga.view(input),
+      input: this.#keys.seal(input),
+      input_hash: this.#keys.hash(hashedText(input, failures)),
+      failures: failures ?? null,
+      steps: pendingSteps(sagaId, steps),
+    }
+  }
+
   /** Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. */
-  async writeIntent({ sagaId, saga, steps, input, failures, idempotencyKey, maxOpen }: Intent): Promise<IntentAnswer> {
-    const hashed = hashedText(input, failures)
+  async writeIntent({ idempotencyKey, maxOpen, ...intent }: Intent): Promise<IntentAnswer> {
+    const { sagaId, saga } = intent
+    const row = this.rowOf(intent)
     const { rows } = await this.pool.query(
       prepared(
         `WITH written AS (
          INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-         WHERE (SELECT count(*) FROM saga
-                WHERE fate IN ('open', 'rollback') AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL) < $10
+         WHERE (SELECT count(*) FROM saga WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL
+                AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL) < $10
          ON CONFLICT DO NOTHING
          RETURNING *
        ), told AS (SELECT ${announcement} FROM written)
        SELECT ${recordColumns} FROM written LEFT JOIN told ON true`,
         [
           sagaId,
-          saga.type,
-          saga.label(input),
-          toJsonb(saga.view(input)),
-          toJsonb(this.#keys.seal(input)),
-          this.#keys.hash(hashed),
-          failures ? toJsonb(failures) : null,
-          toJsonb(pendingSteps(sagaId, steps)),
+          row.type,
+          row.label,
+          toJsonb(row.view),
+          toJsonb(row.input),
+          row.input_hash,
+          row.failures && toJsonb(row.failures),
+          toJsonb(row.steps),
           idempotencyKey ?? null,
           maxOpen,
         ],
@@ -261,7 +295,7 @@ export class SagaStore {
     if (!record) return { kind: 'full' }
     // Our own: an earlier try of this very call wrote it, and lost the answer.
     if (record.sagaId === sagaId) return { kind: 'written', record }
-    return this.#keys.isHashOf(record.inputHash, hashed) && record.type === saga.type
+    return this.#keys.isHashOf(record.inputHash, hashedText(intent.input, intent.failures)) && record.type === saga.type
       ? { kind: 'replayed', record }
       : { kind: 'mismatch' }
   }
@@ -334,14 +368,18 @@ export class SagaStore {
     )
   }
 
-  /** Opens a saga of a group. One that has a run already, or has had one, is left to that. */
+  /**
+   * Opens a saga of a group. One that has a run already, or has had one, is left to that. A bulk takes its own up again,
+   * whichever of its runs had them.
+   */
   async openMember(
     sagaId: string,
     { type, firstRunId, carriedBy }: MemberOrder,
     times: Times,
   ): Promise<Opening | { go: 'elsewhere' }> {
     return this.#change(sagaId, async (record, save) => {
-      if (record.type !== type || (record.firstRunId ?? firstRunId) !== firstRunId) return { go: 'elsewhere' }
+      const isFree = record.bulkId === null && (record.firstRunId ?? firstRunId) === firstRunId
+      if (record.type !== type || !(isFree || record.carriedBy === carriedBy)) return { go: 'elsewhere' }
       if (isEnded(record)) return ended(record)
       return this.#takeUp(record, save, { firstRunId, carriedBy }, times)
     })
@@ -357,7 +395,8 @@ export class SagaStore {
     const openings = record.openings + 1
     // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
     const isAnew = record.firstRunId !== null && record.firstRunId !== firstRunId
-    const opened = await save({ ...afterOpening(record), openings, firstRunId, carriedBy }, [
+    const begunAt = record.begunAt ?? (record.bulkId === null ? null : new Date())
+    const opened = await save({ ...afterOpening(record), openings, firstRunId, carriedBy, begunAt }, [
       ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
       ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
     ])
@@ -366,7 +405,7 @@ export class SagaStore {
     const decided = decidedSteps(opened).map((one) => this.#opened(one))
     const inputs = inputsOf(opened)
     const isClaimed = record.fate === 'rollback'
-    const leftMs = record.startedAt.getTime() + times.deadlineMs - Date.now()
+    const leftMs = (begunAt ?? record.startedAt).getTime() + times.deadlineMs - Date.now()
     const pastPivot = isPastPivot(record)
     const cause = isClaimed
       ? causeOf(record)
@@ -708,9 +747,12 @@ export class SagaStore {
     })
   }
 
-  /** Unfinished sagas whose row has no run, `olderThanMs` after they were written. */
+  /** Unfinished sagas whose row has no run, `olderThanMs` after they were written; those of a bulk wait for their turn. */
   unstarted(olderThanMs: number): Promise<SagaRecord[]> {
-    return this.#list(`first_run_id IS NULL AND started_at < now() - $1 * interval '1 ms'`, olderThanMs)
+    return this.#list(
+      `first_run_id IS NULL AND carried_by IS NULL AND started_at < now() - $1 * interval '1 ms'`,
+      olderThanMs,
+    )
   }
 
   /** Open sagas that were to be cancelled `olderThanMs` ago and have not begun to roll back. */
@@ -726,12 +768,19 @@ export class SagaStore {
     return this.#list(`decided_at < now() - $1 * interval '1 ms'`, olderThanMs)
   }
 
-  /** Unfinished sagas that have not moved, and whose run nobody has looked at, for `olderThanMs`; 200 at most. */
+  /**
+   * Unfinished sagas that have not moved, and whose run nobody has looked at, for `olderThanMs`; 200 at most. Those that a
+   * bulk carries go on with its run.
+   */
   unwatched(olderThanMs: number): Promise<SagaRecord[]> {
-    return this.#list(`greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`, olderThanMs, {
-      order: 'greatest(progress_at, looked_at)',
-      limit: 200,
-    })
+    return this.#list(
+      `NOT ${IN_BULK} AND greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`,
+      olderThanMs,
+      {
+        order: 'greatest(progress_at, looked_at)',
+        limit: 200,
+      },
+    )
   }
 
   /** The saga's run was looked at. */
@@ -745,7 +794,7 @@ export class SagaStore {
       `WITH waiting AS (SELECT saga_id FROM saga WHERE fate IN ('open', 'rollback') AND status = 'NEEDS_ATTENTION')
        SELECT count(*) AS n FROM saga
        WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2)
-         AND progress_at < now() - $1 * interval '1 ms'
+         AND progress_at < now() - $1 * interval '1 ms' AND NOT (${IN_BULK} AND openings = 0)
          AND NOT EXISTS (SELECT FROM waiting w WHERE w.saga_id = saga.saga_id OR starts_with(w.saga_id, saga.saga_id || '.'))`,
       [olderThanMs, [...this.#types.keys()]],
     )
@@ -938,6 +987,6 @@ function idProblems(sagaId: string): InputProblem[] {
 }
 
 /** The same for the same JSON, whatever its layout. */
-function hashedText(input: Json, failures: Failures | undefined): string {
+export function hashedText(input: Json, failures: Failures | undefined): string {
   return canonical({ input, failures: failures ?? null })
 }

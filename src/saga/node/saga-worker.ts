@@ -18,6 +18,7 @@ import { Slots } from './gathering.js'
 import { makeGroupActivities } from './group.js'
 import { makePool, participantBounds, sagaBounds } from './db.js'
 import { SagaMirror } from './mirror.js'
+import { SagaBulks } from './saga-bulk.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
 import type { PayloadKeys } from './payload-keys.js'
@@ -37,7 +38,7 @@ export interface SagaWorkerOptions extends Times {
   /** On the same connection, and of the namespace that is served. */
   client: Client
   taskQueue: string
-  /** The sagas' code with `recoverSaga`, `sagaSweep` and `sagaDecisions`: bundled by `bundleSagas`, or the path of its module. */
+  /** The sagas' code with `recoverSaga`, `sagaGroup`, `sagaBulk`, `sagaSweep` and `sagaDecisions`: bundled by `bundleSagas`, or the path of its module. */
   workflows: { workflowBundle: WorkflowBundleOption } | { workflowsPath: string }
   dataConverter?: DataConverter
   /** Encrypt the inputs that are kept in the sagas' rows. Whoever has them gives them to `dataConverter` and `client` too. */
@@ -101,6 +102,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     const store = new SagaStore(pool, sagas, { payloadKeys: options.payloadKeys, onLogged })
     endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
     const decisions = new SagaDecisions(pool, store, taskQueue)
+    const bulks = new SagaBulks(pool, store, { taskQueue })
     const starter = new SagaStarter(client, taskQueue)
     const mirror = new SagaMirror(pool, client, { stepTimeoutMs, logger, onLogged })
     const { around = (plain) => plain, sinks } = options
@@ -130,12 +132,13 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       interceptors,
       ...(sinks && { sinks }),
       activities: {
-        ...makeSweepActivities(store, decisions, starter, mirror, logger),
+        ...makeSweepActivities(store, decisions, bulks, starter, mirror, logger),
         ...makeDecisionsActivities(decisions, starter, logger),
         ...makeSagaActivities(sagaCalls),
         ...makeGroupActivities({
           store: gatheringStore,
           starter,
+          bulks,
           callsOf: groupedCalls,
           times: { stepTimeoutMs, deadlineMs },
           logger,

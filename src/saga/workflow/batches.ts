@@ -1,6 +1,6 @@
 import { CancellationScope, Trigger, sleep } from '@temporalio/workflow'
 import { ApplicationFailure } from '@temporalio/common'
-import type { Answer, CallBatch, GroupedCalls } from '../types.js'
+import type { Answer, BulkCalls, CallBatch, GroupedCalls } from '../types.js'
 
 /** Sagas of one call at most: what it brings back has to fit a payload. */
 const MOST_CALLS = 500
@@ -36,10 +36,10 @@ export class Batches {
   /** To be made in a scope that nothing cancels. */
   constructor(private readonly callMany: (batch: CallBatch) => Promise<Answer[]>) {}
 
-  /** The engine's calls for one saga of the group. */
-  callsOf(sagaId: string): GroupedCalls {
-    return new Proxy({} as GroupedCalls, {
-      get: (_, name: keyof GroupedCalls) => (order: unknown) => this.#call(name, sagaId, order),
+  /** The engine's calls for one saga of the group, or for the bulk whose run it is. */
+  callsOf(id: string): GroupedCalls & BulkCalls {
+    return new Proxy({} as GroupedCalls & BulkCalls, {
+      get: (_, name: CallBatch['name']) => (order: unknown) => this.#call(name, id, order),
     })
   }
 
@@ -65,7 +65,7 @@ export class Batches {
     this.#forgotten.add(sagaId)
   }
 
-  #call(name: keyof GroupedCalls, sagaId: string, order: unknown): Promise<unknown> {
+  #call(name: CallBatch['name'], sagaId: string, order: unknown): Promise<unknown> {
     this.#moves += 1
     if (this.#forgotten.has(sagaId) && name !== 'leaveGroup') return new Promise<never>(() => {})
     // Calls of different steps are made apart: a saga that hangs in one must not hold the others.
@@ -98,7 +98,7 @@ export class Batches {
 
   async #sendOne(key: string, calls: Waiting[]): Promise<void> {
     try {
-      const name = key.split(' ')[0] as keyof GroupedCalls
+      const name = key.split(' ')[0] as CallBatch['name']
       const answers = await this.#home.run(() =>
         this.callMany({ name, calls: calls.map(({ sagaId, order }) => ({ sagaId, order })) }),
       )
@@ -112,8 +112,10 @@ export class Batches {
     }
   }
 
-  /** What most sagas wait for. */
+  /** What most sagas wait for; the bulk's own call comes first, or it would be left until they have all ended. */
   #most(): [string, Waiting[]] | undefined {
+    const window = this.#waiting.get('nextWindow')
+    if (window) return ['nextWindow', window]
     let most: [string, Waiting[]] | undefined
     for (const one of this.#waiting) if (!most || one[1].length > most[1].length) most = one
     return most

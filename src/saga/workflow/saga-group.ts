@@ -23,7 +23,7 @@ import type { People, Run } from './run.js'
 import { follow } from './run-saga.js'
 import { SagaState } from './saga-state.js'
 
-const { callMany } = proxyLocalActivities<GroupActivities>({
+export const { callMany } = proxyLocalActivities<GroupActivities>({
   startToCloseTimeout: '10m',
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' },
 })
@@ -46,7 +46,8 @@ export async function sagaGroup({ type, sagaIds }: Group): Promise<void> {
   })
 }
 
-async function runMember(saga: Definition, sagaId: string, batches: Batches): Promise<void> {
+/** Runs one saga to its end, or until it leaves for a run of its own. */
+export async function runMember(saga: Definition, sagaId: string, batches: Batches): Promise<void> {
   const calls = batches.callsOf(sagaId)
   const { firstExecutionRunId: firstRunId, workflowId: carriedBy } = workflowInfo()
   const opening = await calls.openMember({ type: saga.type, steps: saga.steps, firstRunId, carriedBy })

@@ -1,0 +1,30 @@
+import { isUtf8 } from 'node:buffer'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { HttpProblem } from './problem.js'
+
+const BYTE_ORDER_MARK = Buffer.from('\ufeff')
+
+/** JSON in UTF-8, as it is. The parser that comes with Fastify reads a body as that whatever it is, or says it is. */
+export function readJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    const problem = headProblem(request) ?? textProblem(body)
+    if (problem) done(problem)
+    else void parse(request, body.toString(), done)
+  })
+}
+
+/** What is wrong with how a text comes, before any of it is read. */
+export function headProblem({ headers }: FastifyRequest): HttpProblem | undefined {
+  const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers
+  const charset = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(type)?.[1] ?? 'utf-8'
+  if (encoding !== 'identity') return new HttpProblem(415, 'Send the body as it is, without Content-Encoding.')
+  return charset.toLowerCase() === 'utf-8' ? undefined : new HttpProblem(415, 'Send the body in UTF-8.')
+}
+
+function textProblem(body: Buffer): HttpProblem | undefined {
+  if (!isUtf8(body)) return new HttpProblem(400, 'The body is not valid UTF-8.')
+  return body.subarray(0, 3).equals(BYTE_ORDER_MARK)
+    ? new HttpProblem(400, 'The body begins with a byte order mark; leave it out.')
+    : undefined
+}
