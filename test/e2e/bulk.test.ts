@@ -109,7 +109,7 @@ test('lines that are pasted become a bulk, which is watched until its end, and l
   expect(await page.locator(`[data-saga-id="${single}"]`).count()).toBe(0)
   expect(await page.getByText('That is all: 100 sagas.').count()).toBe(1)
   await rows().first().getByRole('link').click()
-  await page.getByText('It was started with').getByRole('link', { name: bulkId }).click()
+  await page.getByRole('link', { name: `bulk ${bulkId}` }).click()
   await status('All completed').waitFor()
 
   await page.goBack()

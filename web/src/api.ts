@@ -4,7 +4,7 @@ import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
 import type { DecisionsAccepted, DecisionsProgress, DecisionsRequest } from '../../src/http/schemas/decisions.js'
-import type { Bulk, BulkAccepted, Bulks, ListedBulk, Rejection } from './bulk-shapes'
+import type { Bulk, BulkAccepted, BulkSummary } from '../../src/http/schemas/bulk.js'
 import type { Overview } from '../../src/http/schemas/overview.js'
 import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
 import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
@@ -12,7 +12,8 @@ import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan }
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
 export type { CreateUserRequest, Login, LogRow, Saga, SagaAccepted, SagaPlan }
 export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
-export type { Bulk, BulkAccepted, ListedBulk, Rejection }
+export type { Bulk, BulkAccepted, BulkSummary, Problem }
+export type Rejection = Bulk['rejections'][number]
 export type { Overview, OverviewPoint } from '../../src/http/schemas/overview.js'
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
@@ -90,8 +91,8 @@ export const getDecisions = (decisionsId: string): Promise<DecisionsProgress> =>
 export const getBulk = (bulkId: string): Promise<Bulk> => call(bulkPath(bulkId))
 
 /** Such calls, newest first. */
-export const getBulks = async (limit: number): Promise<ListedBulk[]> =>
-  (await call<Bulks>(`/saga/bulk?limit=${limit}`)).bulks
+export const getBulks = async (limit: number): Promise<BulkSummary[]> =>
+  (await call<{ bulks: BulkSummary[] }>(`/saga/bulk?limit=${limit}`)).bulks
 
 /** Starts a saga a line. As with one saga, the same key starts none twice. */
 export const startBulk = (lines: Blob | string, skipsInvalid: boolean, key: string): Promise<BulkAccepted> =>

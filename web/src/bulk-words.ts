@@ -1,4 +1,4 @@
-import type { ListedBulk } from './api'
+import type { BulkSummary } from './api'
 import type { Kind } from './components/shape'
 import { counted, numeral } from './figures'
 import type { Shown } from './saga-words'
@@ -10,10 +10,10 @@ export const parts = [
   { name: 'partiallyCompensated', word: 'Partially compensated', kind: 'warning', status: 'PARTIALLY_COMPENSATED' },
   { name: 'needsAttention', word: 'Needs attention', kind: 'warning', status: 'NEEDS_ATTENTION' },
   { name: 'running', word: 'To go', kind: 'pending', status: 'RUNNING,COMPENSATING' },
-] as const satisfies readonly { name: keyof ListedBulk; word: string; kind: Kind; status: string }[]
+] as const satisfies readonly { name: keyof BulkSummary; word: string; kind: Kind; status: string }[]
 
 /** How a bulk is shown: its word and its shape. */
-export function shownBulk({ status, total, completed, needsAttention }: ListedBulk): Shown {
+export function shownBulk({ status, total, completed, needsAttention }: BulkSummary): Shown {
   if (status === 'RUNNING') return { word: 'Running', kind: 'running' }
   if (status === 'PAUSED') return { word: 'Paused', kind: 'warning' }
   if (completed === total) return { word: 'All completed', kind: 'good' }
@@ -21,7 +21,7 @@ export function shownBulk({ status, total, completed, needsAttention }: ListedBu
 }
 
 /** Where a bulk stands, in a sentence or two; nothing of it changes from second to second. */
-export function tellBulk({ status, total, completed, needsAttention }: ListedBulk): string {
+export function tellBulk({ status, total, completed, needsAttention }: BulkSummary): string {
   if (status === 'RUNNING') return 'It goes on by itself, also when this page is closed. Each saga is one of its own.'
   if (status === 'PAUSED') return 'What had begun has gone on to its end; the others have not begun.'
   if (completed === total)
@@ -31,7 +31,7 @@ export function tellBulk({ status, total, completed, needsAttention }: ListedBul
 }
 
 /** The numbers that are not 0, in words: "6,200 completed, 12 need attention". */
-export const sayParts = (bulk: ListedBulk): string =>
+export const sayParts = (bulk: BulkSummary): string =>
   parts
     .filter(({ name }) => bulk[name] > 0)
     .map(

@@ -1,11 +1,11 @@
-import type { ListedBulk } from '../api'
+import type { BulkSummary } from '../api'
 import { doneOf } from '../bulk-pace'
 import { parts, sayParts } from '../bulk-words'
 import { numeral } from '../figures'
 import './bulk-bar.css'
 
 /** How the sagas of a bulk stand, as one bar; in words for a screen reader. */
-export function BulkBar({ bulk, label = 'Sagas that run no more' }: { bulk: ListedBulk; label?: string }) {
+export function BulkBar({ bulk, label = 'Sagas that run no more' }: { bulk: BulkSummary; label?: string }) {
   const done = doneOf(bulk)
   return (
     <div

@@ -1,7 +1,7 @@
 import { useMutation } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useId, useRef, useState, type SubmitEvent } from 'react'
-import { ApiError, ServerAway, startBulk, type Rejection } from '../api'
+import { ApiError, ServerAway, startBulk, type Problem, type Rejection } from '../api'
 import { counted } from '../figures'
 import { ASK_AGAIN, newKey } from '../use-start'
 import { Field } from './field'
@@ -175,14 +175,13 @@ function explain(error: Error): Wrong {
   return { detail, lines: linesOf(errors) }
 }
 
-/** "/17/username" is what is wrong with line 17. */
-function linesOf(errors: { path: string; message: string }[]): Rejection[] {
+/** What is wrong, together for each line. */
+function linesOf(errors: NonNullable<Problem['errors']>): Rejection[] {
   const lines = new Map<number, Rejection>()
-  for (const { path, message } of errors) {
-    const [, number, rest = ''] = /^\/(\d+)(.*)$/.exec(path) ?? []
-    const line = Number(number)
+  for (const { line, path, message } of errors) {
+    if (line === undefined) continue
     const known = lines.get(line) ?? { line, errors: [] }
-    known.errors.push({ path: rest, message })
+    known.errors.push({ path, message })
     lines.set(line, known)
   }
   return [...lines.values()]

@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
-import { getBulks, messageOf, type ListedBulk, type Login } from '../api'
+import { getBulks, messageOf, type BulkSummary, type Login } from '../api'
 import { sayParts } from '../bulk-words'
 import { bulkByCommand, bulkByCurl } from '../commands'
 import { BulkBadge } from '../components/bulk-badge'
@@ -54,7 +54,7 @@ export function BulksPage() {
   )
 }
 
-function List({ bulks, limit, onMore }: { bulks: ListedBulk[]; limit: number; onMore: () => void }) {
+function List({ bulks, limit, onMore }: { bulks: BulkSummary[]; limit: number; onMore: () => void }) {
   if (bulks.length === 0) {
     return (
       <p className="blank" role="status">

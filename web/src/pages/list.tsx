@@ -19,6 +19,8 @@ const unfinished = ['NEEDS_ATTENTION', 'RUNNING', 'COMPENSATING'] as const
 const ended = ['COMPLETED', 'COMPENSATED', 'PARTIALLY_COMPENSATED'] as const
 const statuses: readonly SagaStatus[] = [...unfinished, ...ended]
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
 /** What the address says of the view: `status` is one or several, with commas. */
 export function listSearch({ status, step, q, bulk }: Record<string, unknown>): SagaFilter {
   const chosen = typeof status === 'string' ? statuses.filter((one) => status.split(',').includes(one)) : []
@@ -26,7 +28,7 @@ export function listSearch({ status, step, q, bulk }: Record<string, unknown>): 
     ...(chosen.length > 0 && { status: chosen.join() }),
     ...(typeof step === 'string' && step && { step: step.slice(0, 255) }),
     ...(typeof q === 'string' && q && { q: q.slice(0, 255) }),
-    ...(typeof bulk === 'string' && bulk && { bulk: bulk.slice(0, 255) }),
+    ...(typeof bulk === 'string' && UUID.test(bulk) && { bulk }),
   }
 }
 
