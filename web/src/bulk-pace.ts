@@ -1,7 +1,7 @@
 import type { Bulk } from './api'
 
-/** Over how long a rate is taken. */
-const WINDOW_MS = 10_000
+/** Over how long a rate is taken. Sagas end by the hundreds, some seconds apart. */
+export const WINDOW_MS = 30_000
 /** Too soon to tell a rate. */
 const LEAST_MS = 1_500
 
@@ -22,7 +22,7 @@ export function withSeen(pace: Pace, bulk: Pick<Bulk, 'total' | 'running'>, atMs
   return [...pace.slice(Math.max(0, first)), { atMs, done }]
 }
 
-/** Sagas a second over the last seconds, up to now; undefined as long as it is too soon to tell. */
+/** Sagas a second over the last seconds, up to now; undefined as long as it is too soon to tell, as before the first of them. */
 export function rateOf(pace: Pace, clockMs: number): number | undefined {
   const last = pace.at(-1)
   // The page's clock ticks once a second, and an event may have come since.
@@ -30,5 +30,7 @@ export function rateOf(pace: Pace, clockMs: number): number | undefined {
   const from = pace.findLast(({ atMs }) => atMs < nowMs - WINDOW_MS) ?? pace[0]
   if (!last || !from) return undefined
   const beganMs = Math.max(from.atMs, nowMs - WINDOW_MS)
-  return nowMs - beganMs < LEAST_MS ? undefined : ((last.done - from.done) / (nowMs - beganMs)) * 1_000
+  const ended = last.done - from.done
+  const isTooSoon = nowMs - beganMs < (ended > 0 ? LEAST_MS : WINDOW_MS)
+  return isTooSoon ? undefined : (ended / (nowMs - beganMs)) * 1_000
 }

@@ -41,8 +41,8 @@ const ways = {
   cancel: {
     button: 'Cancel the rest…',
     title: 'Cancel the rest of this bulk?',
-    says: (n: string, isOne: boolean) =>
-      `${n} ${isOne ? 'has' : 'have'} not ended. What was done of ${isOne ? 'it' : 'them'} is undone, and what has not begun never begins. What has completed stays.`,
+    says: (n: string) =>
+      `${n} would be cancelled: what was done is undone, and what has not begun never begins. What has completed stays.`,
     act: (n: string) => `Cancel ${n}`,
     back: 'Let it go on',
     of: (bulk: Bulk) => bulk.running,
@@ -50,8 +50,7 @@ const ways = {
   compensate: {
     button: 'Undo what has completed…',
     title: 'Undo what has completed?',
-    says: (n: string, isOne: boolean) =>
-      `${n} ${isOne ? 'has' : 'have'} completed. What ${isOne ? 'it' : 'each'} did is undone, newest first; to have it again takes a new bulk.`,
+    says: (n: string) => `${n} would be undone, the newest step of each first. To have them again takes a new bulk.`,
     act: (n: string) => `Undo ${n}`,
     back: 'Leave it as it is',
     of: (bulk: Bulk) => bulk.completed,
@@ -88,7 +87,9 @@ function EndForm({ bulk, login, how, titleId, onClose, onAsked }: FormProps) {
   const [error, setError] = useState<string>()
   const [isSent, setSent] = useState(false)
   const way = ways[how]
-  const number = way.of(bulk)
+  /** As the server has counted, where it found more than the page knew of. */
+  const [found, setFound] = useState<number>()
+  const number = found ?? way.of(bulk)
   const sagas = counted(number, 'saga')
 
   async function end(event: SubmitEvent) {
@@ -103,6 +104,7 @@ function EndForm({ bulk, login, how, titleId, onClose, onAsked }: FormProps) {
     } catch (error) {
       setSent(false)
       setError(messageOf(error))
+      setFound(matchingOf(error))
     }
   }
 
@@ -113,7 +115,7 @@ function EndForm({ bulk, login, how, titleId, onClose, onAsked }: FormProps) {
         <p role="status">There is none left. Close this to see how it stands.</p>
       ) : (
         <>
-          <p>{way.says(sagas, number === 1)}</p>
+          <p>{way.says(sagas)}</p>
           <ReasonField value={reason} onChange={setReason} hint="It stands in the log of each saga." autoFocus />
           {!login.login && (
             <NameField
@@ -143,6 +145,10 @@ function EndForm({ bulk, login, how, titleId, onClose, onAsked }: FormProps) {
   )
 }
 
+/** How many it would be, where it was refused for another number. */
+const matchingOf = (error: unknown): number | undefined =>
+  error instanceof ApiError ? error.problem.matching : undefined
+
 /** How often it is asked again while sagas end under the call. */
 const TRIES = 20
 
@@ -153,7 +159,7 @@ async function endAtMost(agreed: number, end: (expected: number) => Promise<Bulk
     try {
       return await end(expected)
     } catch (error) {
-      const now = error instanceof ApiError && error.problem.status === 409 ? error.problem.matching : undefined
+      const now = matchingOf(error)
       if (now === undefined || now === 0 || now > agreed || tries === TRIES) throw error
       expected = now
     }

@@ -2,7 +2,7 @@ import { useQuery } from '@tanstack/react-query'
 import { Link, useParams } from '@tanstack/react-router'
 import { useEffect, useRef, useState } from 'react'
 import { getSagas, messageOf, resumeBulk, type ApiError, type Bulk, type Login } from '../api'
-import { doneOf, rateOf, type Pace } from '../bulk-pace'
+import { doneOf, rateOf, WINDOW_MS, type Pace } from '../bulk-pace'
 import { parts, tellBulk } from '../bulk-words'
 import { BulkBadge } from '../components/bulk-badge'
 import { BulkBar } from '../components/bulk-bar'
@@ -214,11 +214,13 @@ function Progress({ bulk, pace }: { bulk: Bulk; pace: Pace }) {
 const share = (n: number, total: number): string =>
   n > 0 && n / total < 0.001 ? `under ${percent(0.001)}` : percent(n / Math.max(total, 1))
 
-const aSecond = (rate: number): string => `${rate < 10 ? rate.toFixed(1) : numeral(rate)} a second`
+const aSecond = (rate: number): string => `${rate > 0 && rate < 10 ? rate.toFixed(1) : numeral(rate)} a second`
 
 /** To the second: a tenth would only flicker. */
 const timeLeft = (running: number, rate: number): string =>
-  rate === 0 ? 'none has ended in the last seconds' : `about ${lasting(Math.ceil(running / rate) * 1_000)}`
+  rate === 0
+    ? `unknown: none has ended for ${lasting(WINDOW_MS)}`
+    : `about ${lasting(Math.ceil(running / rate) * 1_000)}`
 
 const STUCK_SHOWN = 5
 
