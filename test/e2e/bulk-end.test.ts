@@ -5,6 +5,7 @@ import { seriousFindings, widthOnPhone } from '../helpers/accessible.js'
 import { launchChromium, openPage } from '../helpers/browser.js'
 import { ada, nowhere, Sagas } from '../helpers/sagas.js'
 import { startSystem, type System } from '../helpers/system.js'
+import { until } from '../helpers/until.js'
 
 let system: System
 let sagas: Sagas
@@ -116,6 +117,6 @@ test('where more would be undone than the page knew of, nothing is, and it asks 
 
   await page.unrouteAll()
   await press('Undo 2 sagas')
-  await status('Ended').waitFor({ timeout: 90_000 })
-  expect(await number('compensated')).toBe('2')
+  await until('both are undone', async () => (await number('compensated')) === '2')
+  await status('Ended').waitFor()
 })
