@@ -114,7 +114,7 @@ function Shown({ bulk, pace, onTold }: { bulk: Bulk; pace: Pace; onTold: (bulk: 
         <section aria-labelledby="rejected-title">
           <h3 id="rejected-title">{counted(rejected, 'line')} left out</h3>
           <p className="hint">
-            They were not right, so no saga was started for them. Mend them and send them as a new bulk.
+            What was not right has started no saga. Mend it, and send it as a new bulk.
             {rejections.length < rejected && ` The first ${numeral(rejections.length)} are here.`}
           </p>
           <Rejections of={rejections} />
