@@ -57,6 +57,12 @@ export interface ForwardParticipant<Input, Result, Tx = unknown> {
   readonly name: string
   /** Does the work. Throws `rejected(…)` to refuse for good; anything else counts as unknown and is tried again. */
   invoke(tx: Tx, call: { sagaId: string; input: Input }): Promise<Result>
+  /**
+   * Does the work of many sagas with one statement or a few; the results in the order of the calls. Where it throws, or one of
+   * the calls proves to have been made before, all of it is rolled back and each call is made alone: so it may do nothing but
+   * through `tx`. Used where sagas share a run.
+   */
+  invokeMany?(tx: Tx, calls: readonly { sagaId: string; input: Input }[]): Promise<Result[]>
   /** Looks whether the work took effect, once an attempt has ended without saying so. One indexed query. */
   probe?(tx: Tx, call: { sagaId: string; input: Input }): Promise<Probe<Result>>
   /** Names what is left of the saga, such as "table_a 7"; nothing: an empty list. One indexed query. */

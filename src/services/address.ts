@@ -20,6 +20,20 @@ export const address: Participant<Static<typeof addressInput>, { addressId: numb
     return { addressId: rows[0].id }
   },
 
+  async invokeMany(tx, calls) {
+    const { rows } = await tx.query(
+      `INSERT INTO table_b (user_id, address, saga_id)
+       SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) RETURNING id, saga_id`,
+      [
+        calls.map(({ input }) => input.userId),
+        calls.map(({ input }) => input.address),
+        calls.map(({ sagaId }) => sagaId),
+      ],
+    )
+    const ids = new Map(rows.map(({ id, saga_id }) => [saga_id, id]))
+    return calls.map(({ sagaId }) => ({ addressId: ids.get(sagaId) }))
+  },
+
   async compensate(tx, { sagaId }) {
     await tx.query('DELETE FROM table_b WHERE saga_id = $1', [sagaId])
   },

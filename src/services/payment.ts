@@ -20,6 +20,20 @@ export const payment: Participant<Static<typeof paymentInput>, { paymentId: numb
     return { paymentId: rows[0].id }
   },
 
+  async invokeMany(tx, calls) {
+    const { rows } = await tx.query(
+      `INSERT INTO table_c (user_id, payment_method, saga_id)
+       SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) RETURNING id, saga_id`,
+      [
+        calls.map(({ input }) => input.userId),
+        calls.map(({ input }) => input.payment),
+        calls.map(({ sagaId }) => sagaId),
+      ],
+    )
+    const ids = new Map(rows.map(({ id, saga_id }) => [saga_id, id]))
+    return calls.map(({ sagaId }) => ({ paymentId: ids.get(sagaId) }))
+  },
+
   async compensate(tx, { sagaId }) {
     await tx.query('DELETE FROM table_c WHERE saga_id = $1', [sagaId])
   },

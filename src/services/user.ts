@@ -17,6 +17,15 @@ export const user: Participant<Static<typeof userInput>, { userId: number }, Cli
     return { userId: rows[0].id }
   },
 
+  async invokeMany(tx, calls) {
+    const { rows } = await tx.query(
+      'INSERT INTO table_a (username, saga_id) SELECT * FROM unnest($1::text[], $2::text[]) RETURNING id, saga_id',
+      [calls.map(({ input }) => input.username), calls.map(({ sagaId }) => sagaId)],
+    )
+    const ids = new Map(rows.map(({ id, saga_id }) => [saga_id, id]))
+    return calls.map(({ sagaId }) => ({ userId: ids.get(sagaId) }))
+  },
+
   async compensate(tx, { sagaId }) {
     await tx.query('DELETE FROM table_a WHERE saga_id = $1', [sagaId])
   },

@@ -144,6 +144,12 @@ test('a bulk too many of whose sagas wait for people pauses, says why, and goes 
   await undoStuck(sagaIds.slice(0, 3))
 })
 
+test('a bulk of which nothing is left does not pause', async () => {
+  const { bulkId, sagaIds } = await start(times(3, stuck))
+  expect(await when(bulkId, 'ENDED')).toMatchObject({ needsAttention: 3, running: 0 })
+  await undoStuck(sagaIds)
+})
+
 test('a bulk whose sagas fail, window for window, pauses, and goes on when it is resumed', async () => {
   const { bulkId } = await start([...times(16, refused), ...times(44, plain)])
   const paused = await when(bulkId, 'PAUSED')

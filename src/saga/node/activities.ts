@@ -6,7 +6,7 @@ import type { Logger } from 'pino'
 import { isDatabaseAway, isPassing, refusedStatement, whileAway } from './db.js'
 import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
 import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, SagaActivities } from '../types.js'
-import type { BarredParticipant, Call } from './barrier.js'
+import { NotTogether, type BarredParticipant, type Call } from './barrier.js'
 import { loggedError } from './logged-error.js'
 import type { Slots } from './gathering.js'
 import { nestedSaga } from './nested-saga.js'
@@ -71,7 +71,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
   ): Promise<T & { changed: Changed }> {
     const key = { sagaId, step: order.step }
     const startedAt = new Date()
-    const givenUp = new AbortController()
+    let givenUp: AbortController | undefined
     let secrets: string[] = []
     let seen: AttemptStart['seen'] | undefined
     const prepare = async () => {
@@ -86,7 +86,15 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
       const as =
         order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
-      return () => call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
+      const { invokeTogether } = as
+      const isFirst = start.ended === 0
+      return {
+        alone: () => {
+          givenUp = new AbortController()
+          return call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
+        },
+        ...(slots && invokeTogether && isFirst && { together: () => call({ ...as, invoke: invokeTogether }, key) }),
+      }
     }
     const write = (end: AttemptEnd['end']) => {
       const input = order.op === 'invoke' ? { input: masked(order.input, secrets) } : {}
@@ -98,11 +106,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
           const late = end instanceof Error ? toFailure(end, secrets).message : end
           logger.info({ sagaId: key.sagaId, step: order.step, op: order.op, late }, 'A call ended after its time-out')
         })
-      const made = prepare()
-      // Whoever waits for others to be called has the whole time of its own call.
-      const { end, report } = slots
-        ? await made.then((make) => slots.hold(() => inTime(make())))
-        : await inTime(made.then((make) => make()))
+      const { end, report } = slots ? await shared(slots, prepare(), inTime) : await inTime(prepare().then(alone))
       const changed = await write(end)
       if (!changed) {
         throw new NotAnAttempt(unavailable('the attempt could not be written down'))
@@ -134,7 +138,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const isSilent = seen !== undefined && (error instanceof NoAnswer || failure.type === FailureType.Unavailable)
       throw withChanged(failure, changed && { ...changed, ...(isSilent && { isSilent }) })
     } finally {
-      givenUp.abort()
+      givenUp?.abort(OVER)
     }
   }
 
@@ -308,6 +312,32 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
         return { end, report }
       }),
   })
+}
+
+/** Made once: an abort without a reason makes an error with a stack each time. */
+const OVER = new Error('nobody waits for the answer any more')
+
+/** The ways to make a call that is prepared. */
+interface Ways<T> {
+  alone: () => Promise<T>
+  together?: () => Promise<T>
+}
+
+const alone = <T>(ways: Ways<T>): Promise<T> => ways.alone()
+
+/** With those of other sagas where that is possible; else one that waits for theirs has the whole time of its own call. */
+async function shared<T>(
+  slots: Slots,
+  prepared: Promise<Ways<T>>,
+  inTime: (work: Promise<T>) => Promise<T>,
+): Promise<T> {
+  const { alone, together } = await prepared
+  try {
+    if (together) return await inTime(together())
+  } catch (error) {
+    if (!(error instanceof NotTogether)) throw error
+  }
+  return slots.hold(() => inTime(alone()))
 }
 
 const bySaga = ({ nestedId }: InvokeOrder | CompensateOrder) => (nestedId === undefined ? '' : ` by saga ${nestedId}`)

@@ -1,4 +1,5 @@
 import { prepared, withTransaction, type AndCommit, type Client, type Pool } from './db.js'
+import { Gathering } from './gathering.js'
 import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 
@@ -30,6 +31,11 @@ export type AnyService = ForwardParticipant<Json, Json | void, Client> &
 export interface BarredParticipant {
   /** `duplicate`: it was applied before; the kept result, and nothing has changed. Throws Rejected, LateInvoke. */
   invoke(call: InvokeCall): Promise<{ verdict: 'applied' | 'duplicate'; result: Json }>
+  /**
+   * The same in one transaction with whatever calls are made at that time. Undefined where the participant has no
+   * `invokeMany`. Throws NotTogether.
+   */
+  invokeTogether?(call: InvokeCall): Promise<{ verdict: 'applied'; result: Json }>
   /** `empty`: nothing to compensate; a late invoke is refused from now on. */
   compensate(call: CompensateCall): Promise<CompensateVerdict>
   /** For a pivot: `applied`, and so it stays; `empty`: it was not, and a late invoke is refused from now on. */
@@ -39,6 +45,14 @@ export interface BarredParticipant {
   /** What the participant finds left of a saga; undefined where it can't look. */
   verify(call: Call): Promise<string[] | undefined>
 }
+
+/** The calls that went together had to be rolled back, one of them perhaps for another's sake: each is to be made alone. */
+export class NotTogether extends Error {}
+
+/** Calls of a transaction at most: few enough that one which fails costs the others little. */
+const TOGETHER = 100
+/** Such transactions at once. */
+const TRANSACTIONS = 4
 
 /** How long a call waits for a database that is away before its transaction begins. */
 export const WAIT_MS = 4_000
@@ -52,7 +66,20 @@ export const WAIT_MS = 4_000
 export function throughBarrier(pool: Pool, participant: AnyService): BarredParticipant {
   const inTransaction = <T>(work: (tx: Client, andCommit: AndCommit) => Promise<T>) =>
     withTransaction(pool, work, { waitMs: WAIT_MS })
+  const together = new Gathering(
+    (calls: InvokeCall[]) => inTransaction((tx, andCommit) => invokeMany(tx, participant, calls, andCommit)),
+    {
+      most: TOGETHER,
+      atOnce: TRANSACTIONS,
+    },
+  )
   return {
+    ...(participant.invokeMany && {
+      invokeTogether: (call: InvokeCall) =>
+        together.add(call).catch((error: Error) => {
+          throw new NotTogether(error.message, { cause: error })
+        }),
+    }),
     async invoke(call) {
       try {
         return await inTransaction((tx, andCommit) => invoke(tx, participant, call, andCommit))
@@ -102,6 +129,34 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall, and
     ),
   )
   return { verdict: 'applied' as const, result }
+}
+
+/**
+ * New calls only: a barrier row that is there already is an error here, and rolls all of it back. So the rows may come behind
+ * the business, each with its result, and go out with the COMMIT.
+ */
+async function invokeMany(tx: Client, participant: AnyService, calls: InvokeCall[], andCommit: AndCommit) {
+  const given = calls.map(({ sagaId, input }) => ({ sagaId, input }))
+  const results = (await participant.invokeMany?.(tx, given)) ?? []
+  if (results.length !== calls.length) {
+    throw new Error(`invokeMany of ${participant.name} gave ${results.length} results for ${calls.length} calls`)
+  }
+  andCommit(
+    tx.query(
+      prepared(
+        `INSERT INTO saga_barrier (saga_id, step, op, written_by, input, verdict, result)
+       SELECT saga_id, step, 'invoke', 'invoke', input, 'applied', result
+       FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::jsonb[]) AS call (saga_id, step, input, result)`,
+        [
+          calls.map(({ sagaId }) => sagaId),
+          calls.map(({ step }) => step),
+          calls.map(({ input }) => JSON.stringify(input)),
+          results.map((result) => JSON.stringify(result ?? null)),
+        ],
+      ),
+    ),
+  )
+  return results.map((result) => ({ verdict: 'applied' as const, result: result ?? null }))
 }
 
 /** What an invoke finds whose row was there already. */

@@ -36,8 +36,11 @@ export function withFailureInjection(
     if (failure?.when === 'after') await strike(failure, call.step, injection.timeoutMs)
     return result
   }
+  const { invokeTogether, ...alone } = participant
+  const isInvokeSpared = !injection.failures.some(({ on, mode }) => on === 'invoke' && mode !== 'none')
   return {
-    ...participant,
+    ...alone,
+    ...(invokeTogether && isInvokeSpared && { invokeTogether }),
     invoke: (call) => around(call, 'invoke', (as) => as.invoke(call)),
     compensate: (call) => around(call, 'compensate', (as) => as.compensate(call)),
   }

@@ -1,32 +1,45 @@
+export interface GatheringOptions {
+  /** Of a batch. */
+  most: number
+  /** Batches under way. */
+  atOnce?: number
+  /** Awaited before each batch: what is asked for meanwhile goes along. */
+  ready?: () => Promise<unknown>
+}
+
 /**
- * Does together what is asked for at the same time: as long as one batch is under way the others wait, and then go as one.
- * `work` answers for each, in order; where it throws, all of its batch fail.
+ * Does together what is asked for at the same time: as long as so many batches are under way the others wait, and then go as
+ * one. `work` answers for each, in order; where it throws, all of its batch fail.
  */
 export class Gathering<T, R> {
   #waiting: { item: T; resolve: (answer: R) => void; reject: (error: unknown) => void }[] = []
-  #isWorking = false
+  #underWay = 0
+  #isAsked = false
 
   constructor(
     private readonly work: (items: T[]) => Promise<R[]>,
-    private readonly most: number,
-    /** Awaited before each batch: what is asked for meanwhile goes along. */
-    private readonly ready: () => Promise<unknown> = async () => {},
+    private readonly options: GatheringOptions,
   ) {}
 
   add(item: T): Promise<R> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject })
-      if (this.#isWorking) return
-      this.#isWorking = true
+      if (this.#isAsked) return
+      this.#isAsked = true
       // Whoever asks in this turn of the event loop is in the first batch.
-      setImmediate(() => void this.#run())
+      setImmediate(() => {
+        this.#isAsked = false
+        const { most, atOnce = 1 } = this.options
+        for (let left = this.#waiting.length; left > 0 && this.#underWay < atOnce; left -= most) void this.#run()
+      })
     })
   }
 
   async #run(): Promise<void> {
+    this.#underWay += 1
     while (this.#waiting.length > 0) {
-      await this.ready()
-      const batch = this.#waiting.splice(0, this.most)
+      if (this.options.ready) await this.options.ready()
+      const batch = this.#waiting.splice(0, this.options.most)
       try {
         const answers = await this.work(batch.map(({ item }) => item))
         for (const [i, { resolve }] of batch.entries()) resolve(answers[i] as R)
@@ -34,7 +47,7 @@ export class Gathering<T, R> {
         for (const { reject } of batch) reject(error)
       }
     }
-    this.#isWorking = false
+    this.#underWay -= 1
   }
 }
 

@@ -82,8 +82,8 @@ const FAILED = `(saga.status IN ('COMPENSATED', 'PARTIALLY_COMPENSATED', 'NEEDS_
 /** Whose run of its own has not taken it over. */
 const CARRIED = `(carried_by = '${BULK_RUN}' || saga.bulk_id AND fate IN ('open', 'rollback'))`
 
-/** That has begun, and would be left where it stands. */
-const LEFT_BEHIND = `(${CARRIED} AND openings > 0)`
+/** That does not wait for its bulk to be resumed: it has begun, or somebody has cancelled it. */
+const IN_HAND = `(${CARRIED} AND (openings > 0 OR cancel IS NOT NULL))`
 
 const UNFINISHED = `saga.status IN ('RUNNING', 'COMPENSATING')`
 
@@ -198,7 +198,8 @@ export class SagaBulks {
 
   /**
    * The next sagas of a bulk by their place behind `after`, unless it is to pause; of one that has paused, or is to, those
-   * that have begun. It ends once none of its sagas goes on, wherever it would. Asked again it answers for how it stands then.
+   * that don't wait for it. It ends once none of its sagas goes on, whichever run would carry it. Asked again it answers for
+   * how it stands then.
    */
   nextWindow(bulkId: string, after: number): Promise<BulkWindow> {
     const { window: most } = this.#limits
@@ -206,6 +207,14 @@ export class SagaBulks {
       const { rows: bulks } = await tx.query('SELECT * FROM saga_bulk WHERE bulk_id = $1 FOR UPDATE', [bulkId])
       const [bulk] = bulks
       if (!bulk) throw new Error(`There is no bulk ${bulkId}`)
+      if (!(await hasSaga(tx, bulkId, UNFINISHED))) {
+        await tx.query(
+          `UPDATE saga_bulk SET status = 'ended', ended_at = clock_timestamp(), paused_because = NULL
+           WHERE bulk_id = $1 AND status <> 'ended'`,
+          [bulkId],
+        )
+        return { sagaIds: [], upTo: after, most, isOver: true }
+      }
       const because = bulk.status === 'running' ? await this.#reasonToPause(tx, bulk, after) : undefined
       if (because !== undefined) {
         await tx.query(`UPDATE saga_bulk SET status = 'paused', paused_because = $2 WHERE bulk_id = $1`, [
@@ -216,18 +225,12 @@ export class SagaBulks {
       const isPaused = bulk.status === 'paused' || because !== undefined
       const { rows } = await tx.query<{ sagaId: string; position: number }>(
         `SELECT saga_id AS "sagaId", bulk_position AS position FROM saga
-         WHERE bulk_id = $1 AND bulk_position > $2 AND ${isPaused ? LEFT_BEHIND : CARRIED}
+         WHERE bulk_id = $1 AND bulk_position > $2 AND ${isPaused ? IN_HAND : CARRIED}
          ORDER BY bulk_position LIMIT $3`,
         [bulkId, after, most],
       )
       const upTo = rows.at(-1)?.position ?? after
-      const isOver = rows.length === 0 && !(await hasSaga(tx, bulkId, isPaused ? LEFT_BEHIND : UNFINISHED))
-      if (isOver && !isPaused) {
-        await tx.query(
-          `UPDATE saga_bulk SET status = 'ended', ended_at = clock_timestamp() WHERE bulk_id = $1 AND status = 'running'`,
-          [bulkId],
-        )
-      }
+      const isOver = isPaused && rows.length === 0 && !(await hasSaga(tx, bulkId, IN_HAND))
       return { sagaIds: rows.map(({ sagaId }) => sagaId), upTo, most, isOver }
     })
   }
@@ -284,7 +287,7 @@ export class SagaBulks {
       `SELECT ${columns} FROM saga_bulk
        WHERE status <> 'ended' AND task_queue = $1 AND started_at < now() - $2 * interval '1 ms'
          AND (status = 'running' OR EXISTS (
-           SELECT FROM saga WHERE saga.bulk_id = saga_bulk.bulk_id AND ${LEFT_BEHIND}))
+           SELECT FROM saga WHERE saga.bulk_id = saga_bulk.bulk_id AND ${IN_HAND}))
        ORDER BY started_at LIMIT 100`,
       [this.#taskQueue, olderThanMs],
     )

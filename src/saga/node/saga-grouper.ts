@@ -23,11 +23,7 @@ export class SagaGrouper {
     private readonly starter: SagaStarter,
     private readonly store: Pick<SagaStore, 'requestOf'>,
   ) {
-    this.#starts = new Gathering(
-      (records) => this.#startMany(records),
-      MOST,
-      () => this.#place(),
-    )
+    this.#starts = new Gathering((records) => this.#startMany(records), { most: MOST, ready: () => this.#place() })
   }
 
   start(record: SagaRecord): Promise<void> {

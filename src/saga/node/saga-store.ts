@@ -168,8 +168,29 @@ export interface SagaStoreOptions {
   isGathering?: boolean
 }
 
-/** Sagas of a statement at most. */
-const AT_ONCE = 500
+/** Sagas of a statement at most, and such statements at once: what is read first is gone on with while others are read. */
+const AT_ONCE = { most: 125, atOnce: 4 }
+
+/** Records younger than this may be gone on with as they are, where a change by others is found out when they are written. */
+const LATEST_MS = 1_000
+const MOST_LATEST = 5_000
+
+/** Sagas as they were written last. Each is taken once. */
+class Latest {
+  readonly #records = new Map<string, { record: ReadRecord; at: number }>()
+
+  set(record: ReadRecord): void {
+    if (isEnded(record)) return
+    if (this.#records.size >= MOST_LATEST) this.#records.clear()
+    this.#records.set(record.sagaId, { record, at: Date.now() })
+  }
+
+  take(sagaId: string): ReadRecord | undefined {
+    const found = this.#records.get(sagaId)
+    this.#records.delete(sagaId)
+    return found && Date.now() - found.at < LATEST_MS ? found.record : undefined
+  }
+}
 
 interface FailuresInForce {
   everywhere: Failures
@@ -187,8 +208,11 @@ export class SagaStore {
   private readonly onLogged: OnLogged
   readonly #gathered:
     | {
+        intents: Gathering<Intent, SagaRecord | undefined>
         reads: Gathering<string, ReadRecord | undefined>
-        writes: Gathering<Change, boolean>
+        writes: Gathering<Change, string | undefined>
+        /** As they were written last, for who goes on with them. */
+        latest: Latest
         failures: Gathering<undefined, FailuresInForce>
       }
     | undefined
@@ -204,9 +228,13 @@ export class SagaStore {
     this.onLogged = onLogged
     if (!isGathering) return
     this.#gathered = {
+      intents: new Gathering((intents) => this.#writeIntents(intents), AT_ONCE),
       reads: new Gathering((ids) => this.#readMany(ids), AT_ONCE),
       writes: new Gathering((changes) => writeMany(pool, changes, onLogged), AT_ONCE),
-      failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), Infinity),
+      latest: new Latest(),
+      failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), {
+        most: Infinity,
+      }),
     }
   }
 
@@ -241,8 +269,12 @@ export class SagaStore {
     return rows[0]
   }
 
-  readonly #write: Write = (change) =>
-    this.#gathered ? this.#gathered.writes.add(change) : write(this.pool, change, this.onLogged)
+  readonly #write: Write = async (change) => {
+    if (!this.#gathered) return write(this.pool, change, this.onLogged)
+    const version = await this.#gathered.writes.add(change)
+    if (version !== undefined) this.#gathered.latest.set({ ...change.record, ...change.changes, version })
+    return version
+  }
 
   rowOf({ sagaId, saga, steps, input, failures }: SagaIntent): IntentRow {
     return {
@@ -258,35 +290,12 @@ export class SagaStore {
   }
 
   /** Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. */
-  async writeIntent({ idempotencyKey, maxOpen, ...intent }: Intent): Promise<IntentAnswer> {
-    const { sagaId, saga } = intent
-    const row = this.rowOf(intent)
-    const { rows } = await this.pool.query(
-      prepared(
-        `WITH written AS (
-         INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-         WHERE (SELECT count(*) FROM saga WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL
-                AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL) < $10
-         ON CONFLICT DO NOTHING
-         RETURNING *
-       ), told AS (SELECT ${announcement} FROM written)
-       SELECT ${recordColumns} FROM written LEFT JOIN told ON true`,
-        [
-          sagaId,
-          row.type,
-          row.label,
-          toJsonb(row.view),
-          toJsonb(row.input),
-          row.input_hash,
-          row.failures && toJsonb(row.failures),
-          toJsonb(row.steps),
-          idempotencyKey ?? null,
-          maxOpen,
-        ],
-      ),
-    )
-    if (rows[0]) return { kind: 'written', record: rows[0] }
+  async writeIntent(intent: Intent): Promise<IntentAnswer> {
+    const { sagaId, saga, idempotencyKey } = intent
+    const written = this.#gathered
+      ? await this.#gathered.intents.add(intent)
+      : (await this.#writeIntents([intent])).at(0)
+    if (written) return { kind: 'written', record: written }
     const known = await this.pool.query(
       `SELECT ${recordColumns} FROM saga WHERE saga_id = $1 OR idempotency_key = $2`,
       [sagaId, idempotencyKey ?? null],
@@ -298,6 +307,29 @@ export class SagaStore {
     return this.#keys.isHashOf(record.inputHash, hashedText(intent.input, intent.failures)) && record.type === saga.type
       ? { kind: 'replayed', record }
       : { kind: 'mismatch' }
+  }
+
+  /** Those that there is room for, and whose id and key nobody has. */
+  async #writeIntents(intents: Intent[]): Promise<(SagaRecord | undefined)[]> {
+    const rows = intents.map((one) => ({ ...this.rowOf(one), idempotency_key: one.idempotencyKey ?? null }))
+    const { rows: written } = await this.pool.query<SagaRecord>(
+      prepared(
+        `WITH written AS (
+         INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
+         SELECT saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key
+         FROM jsonb_to_recordset($1) AS one (saga_id text, type text, label text, view jsonb, input jsonb, input_hash text,
+                                             failures jsonb, steps jsonb, idempotency_key text)
+         LIMIT (SELECT greatest(0, $2 - count(*)) FROM saga
+                WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL)
+         ON CONFLICT DO NOTHING
+         RETURNING *
+       ), told AS (SELECT saga_id AS told_id, ${announcement} FROM written)
+       SELECT ${recordColumns} FROM written LEFT JOIN told ON told_id = saga_id`,
+        [toJsonb(rows), intents[0]?.maxOpen ?? 0],
+      ),
+    )
+    const byId = new Map(written.map((record) => [record.sagaId, record]))
+    return intents.map(({ sagaId }) => byId.get(sagaId))
   }
 
   /**
@@ -494,7 +526,9 @@ export class SagaStore {
   /** Read before each attempt. Throws where the saga has no row. */
   async beginAttempt(sagaId: string, order: InvokeOrder | CompensateOrder): Promise<AttemptStart> {
     const { step, op } = order
-    const row = await this.#readForAttempt(sagaId)
+    // Of a pivot somebody may have been told that it is not called any more: that has to be heard.
+    const isLatestEnough = op === 'invoke' && order.kind === 'compensatable'
+    const row = await this.#readForAttempt(sagaId, isLatestEnough)
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
       await this.#declare(sagaId, step, {
@@ -518,10 +552,11 @@ export class SagaStore {
     }
   }
 
-  async #readForAttempt(sagaId: string): Promise<(ReadRecord & FailuresInForce) | undefined> {
+  async #readForAttempt(sagaId: string, isLatestEnough: boolean): Promise<(ReadRecord & FailuresInForce) | undefined> {
     if (this.#gathered) {
-      const { reads, failures } = this.#gathered
-      const [record, inForce] = await Promise.all([reads.add(sagaId), failures.add(undefined)])
+      const { reads, failures, latest } = this.#gathered
+      const known = isLatestEnough ? latest.take(sagaId) : undefined
+      const [record, inForce] = await Promise.all([known ?? reads.add(sagaId), failures.add(undefined)])
       return record && { ...record, ...inForce }
     }
     const { rows } = await this.pool.query<ReadRecord & FailuresInForce>(
@@ -558,7 +593,8 @@ export class SagaStore {
     }
     if (seen) {
       const { changes, entries, changed } = after(seen)
-      if (entries.length > 0 && (await this.#write({ record: seen, changes, entries }))) return changed
+      const isWritten = entries.length > 0 && (await this.#write({ record: seen, changes, entries })) !== undefined
+      if (isWritten) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
       const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])
@@ -574,23 +610,27 @@ export class SagaStore {
    * no return. A nested saga hands its undo over to its parent instead, and stays open.
    */
   complete(sagaId: string, result: Json): Promise<CompletionClaim> {
-    return this.#change(sagaId, async (record, save, tx) => {
-      if (isEnded(record)) {
-        return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
-      }
-      if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
-      if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
-      if (record.parentId !== null) {
-        await save({ result, handedOverAt: record.handedOverAt ?? new Date() }, [])
-        return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
-      }
-      // Its nested sagas in the same transaction.
-      if (!tx && hasNested(record)) throw new LockFirst()
-      const { changes, entries, endedAt } = afterCompletion(record, result)
-      await save(changes, entries)
-      if (tx) await completeNested(tx, record, this.onLogged)
-      return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
-    })
+    return this.#change(
+      sagaId,
+      async (record, save, tx) => {
+        if (isEnded(record)) {
+          return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
+        }
+        if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
+        if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
+        if (record.parentId !== null) {
+          await save({ result, handedOverAt: record.handedOverAt ?? new Date() }, [])
+          return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
+        }
+        // Its nested sagas in the same transaction.
+        if (!tx && hasNested(record)) throw new LockFirst()
+        const { changes, entries, endedAt } = afterCompletion(record, result)
+        await save(changes, entries)
+        if (tx) await completeNested(tx, record, this.onLogged)
+        return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
+      },
+      this.#gathered?.latest.take(sagaId),
+    )
   }
 
   /**

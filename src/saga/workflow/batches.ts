@@ -1,4 +1,4 @@
-import { CancellationScope, Trigger, sleep } from '@temporalio/workflow'
+import { CancellationScope, sleep } from '@temporalio/workflow'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Answer, BulkCalls, CallBatch, GroupedCalls } from '../types.js'
 
@@ -11,24 +11,27 @@ const QUIET = 64
 /** How far a wait may be longer than asked, in ms, so that those of many sagas are one timer. */
 const TIMER_GRAIN = 100
 
+type CallName = CallBatch['name']
+
 interface Waiting {
   sagaId: string
   order: unknown
-  answer: Trigger<unknown>
+  resolve: (answer: unknown) => void
+  reject: (error: unknown) => void
 }
 
 /**
  * Gathers the calls that the sagas of a group make in the same turn, as a data loader gathers queries: all that ask for the
  * same become one activity. Deterministic, for a workflow's turns are. One activity at a time: a replay does not keep the
- * answers of two local ones apart (temporalio/sdk-python#1578).
+ * answers of two local ones apart (temporalio/sdk-python#1578). Every promise counts here: the SDK notes a stack for each.
  */
 export class Batches {
-  readonly #waiting = new Map<string, Waiting[]>()
+  readonly #waiting = new Map<string, { name: CallName; calls: Waiting[] }>()
   readonly #forgotten = new Set<string>()
   #isSending = false
-  /** Calls that sagas have made, waits that they have begun, ends that they have come to. */
-  #moves = 0
-  readonly #timers = new Map<number, Promise<void>>()
+  /** Sagas that go on in this turn, as far as is known, and have not made a move yet. */
+  #moving = 0
+  readonly #alarms = new Map<number, Set<() => void>>()
 
   /** Out of the reach of what cancels one of the sagas. */
   readonly #home = CancellationScope.current()
@@ -36,28 +39,53 @@ export class Batches {
   /** To be made in a scope that nothing cancels. */
   constructor(private readonly callMany: (batch: CallBatch) => Promise<Answer[]>) {}
 
+  /** So many sagas more begin in this turn. */
+  begin(sagas: number): void {
+    this.#moving += sagas
+  }
+
   /** The engine's calls for one saga of the group, or for the bulk whose run it is. */
   callsOf(id: string): GroupedCalls & BulkCalls {
-    return new Proxy({} as GroupedCalls & BulkCalls, {
-      get: (_, name: CallBatch['name']) => (order: unknown) => this.#call(name, id, order),
-    })
-  }
-
-  /** The same timer for all that wait equally long. */
-  async sleep(ms: number): Promise<void> {
-    this.#moves += 1
-    const until = Math.ceil((Date.now() + ms) / TIMER_GRAIN) * TIMER_GRAIN
-    let timer = this.#timers.get(until)
-    if (!timer) {
-      timer = this.#home.run(() => sleep(Math.max(1, until - Date.now()))).finally(() => this.#timers.delete(until))
-      this.#timers.set(until, timer)
+    const call = (name: CallName) => (order?: unknown) => this.#call(name, id, order) as Promise<never>
+    return {
+      openMember: call('openMember'),
+      invoke: call('invoke'),
+      compensate: call('compensate'),
+      settle: call('settle'),
+      claimNested: call('claimNested'),
+      completeSaga: call('completeSaga'),
+      claimRollback: call('claimRollback'),
+      parkSaga: call('parkSaga'),
+      verifyCompensations: call('verifyCompensations'),
+      closeRolledBack: call('closeRolledBack'),
+      leaveGroup: call('leaveGroup'),
+      nextWindow: call('nextWindow'),
     }
-    await timer
   }
 
-  /** A saga has come to its end. */
+  /** The same timer for all that are to be rung equally late. Call what it returns to be rung no more. */
+  alarm(ms: number, ring: () => void): () => void {
+    const at = Math.ceil((Date.now() + ms) / TIMER_GRAIN) * TIMER_GRAIN
+    let bells = this.#alarms.get(at)
+    if (!bells) {
+      bells = new Set()
+      this.#alarms.set(at, bells)
+      void this.#ringAt(at, bells)
+    }
+    bells.add(ring)
+    return () => bells.delete(ring)
+  }
+
+  async #ringAt(at: number, bells: ReadonlySet<() => void>): Promise<void> {
+    await this.#home.run(() => sleep(Math.max(1, at - Date.now())))
+    this.#alarms.delete(at)
+    this.#moving += bells.size
+    for (const ring of bells) ring()
+  }
+
+  /** A saga waits for something else, or has come to its end. */
   moved(): void {
-    this.#moves += 1
+    this.#moving -= 1
   }
 
   /** A saga leaves the group: what its code still calls is not done any more. */
@@ -65,70 +93,68 @@ export class Batches {
     this.#forgotten.add(sagaId)
   }
 
-  #call(name: CallBatch['name'], sagaId: string, order: unknown): Promise<unknown> {
-    this.#moves += 1
+  #call(name: CallName, sagaId: string, order: unknown): Promise<unknown> {
+    this.#moving -= 1
     if (this.#forgotten.has(sagaId) && name !== 'leaveGroup') return new Promise<never>(() => {})
     // Calls of different steps are made apart: a saga that hangs in one must not hold the others.
     const { step } = (order ?? {}) as { step?: string }
     const key = step === undefined ? name : `${name} ${step}`
-    const answer = new Trigger<unknown>()
-    const waiting = this.#waiting.get(key)
-    if (waiting) waiting.push({ sagaId, order, answer })
-    else this.#waiting.set(key, [{ sagaId, order, answer }])
-    if (!this.#isSending) {
+    return new Promise((resolve, reject) => {
+      const one = { sagaId, order, resolve, reject }
+      const waiting = this.#waiting.get(key)
+      if (waiting) waiting.calls.push(one)
+      else this.#waiting.set(key, { name, calls: [one] })
+      if (this.#isSending) return
       this.#isSending = true
       void this.#send()
-    }
-    return Promise.resolve(answer)
+    })
   }
 
   async #send(): Promise<void> {
-    await this.#quiet(Infinity)
+    await this.#quiet()
     for (;;) {
-      const [key, all] = this.#most() ?? []
-      if (key === undefined || all === undefined) break
-      const calls = all.splice(0, MOST_CALLS)
-      if (all.length === 0) this.#waiting.delete(key)
-      const moves = this.#moves
-      await this.#sendOne(key, calls)
-      await this.#quiet(moves + calls.length)
+      const [key, most] = this.#most() ?? []
+      if (key === undefined || most === undefined) break
+      const calls = most.calls.splice(0, MOST_CALLS)
+      if (most.calls.length === 0) this.#waiting.delete(key)
+      await this.#sendOne(most.name, calls)
+      await this.#quiet()
     }
     this.#isSending = false
   }
 
-  async #sendOne(key: string, calls: Waiting[]): Promise<void> {
+  async #sendOne(name: CallName, calls: Waiting[]): Promise<void> {
     try {
-      const name = key.split(' ')[0] as CallBatch['name']
       const answers = await this.#home.run(() =>
         this.callMany({ name, calls: calls.map(({ sagaId, order }) => ({ sagaId, order })) }),
       )
-      for (const [i, { answer }] of calls.entries()) {
+      for (const [i, { resolve, reject }] of calls.entries()) {
         const given = answers[i]
-        if (given && 'failure' in given) answer.reject(ApplicationFailure.create(given.failure))
-        else answer.resolve(given?.ok)
+        if (given && 'failure' in given) reject(ApplicationFailure.create(given.failure))
+        else resolve(given?.ok)
       }
     } catch (error) {
-      for (const { answer } of calls) answer.reject(error)
+      for (const { reject } of calls) reject(error)
     }
+    this.#moving += calls.length
   }
 
-  /** What most sagas wait for; the bulk's own call comes first, or it would be left until they have all ended. */
-  #most(): [string, Waiting[]] | undefined {
-    const window = this.#waiting.get('nextWindow')
-    if (window) return ['nextWindow', window]
-    let most: [string, Waiting[]] | undefined
-    for (const one of this.#waiting) if (!most || one[1].length > most[1].length) most = one
+  /** What most sagas wait for. */
+  #most(): [string, { name: CallName; calls: Waiting[] }] | undefined {
+    let most: [string, { name: CallName; calls: Waiting[] }] | undefined
+    for (const one of this.#waiting) if (!most || one[1].calls.length > most[1].calls.length) most = one
     return most
   }
 
   /** Until the sagas that go on in this turn have all moved, or seem to: one that waits for two steps at once may not. */
-  async #quiet(moves: number): Promise<void> {
-    for (let left = QUIET, known = this.#moves; left > 0 && this.#moves < moves; left -= 1) {
+  async #quiet(): Promise<void> {
+    for (let left = QUIET, known = this.#moving; left > 0 && this.#moving > 0; left -= 1) {
       await undefined
-      if (known !== this.#moves) {
-        known = this.#moves
+      if (known !== this.#moving) {
+        known = this.#moving
         left = QUIET
       }
     }
+    this.#moving = 0
   }
 }

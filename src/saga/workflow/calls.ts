@@ -22,6 +22,7 @@ import type {
   SettleVerdict,
 } from '../types.js'
 import { runNested } from './nested.js'
+import type { Stop } from './stop.js'
 
 /** How often a call is tried; how long a try may take comes with the opening (SAGA_STEP_TIMEOUT_MS, 5 s). */
 export const invokePolicy: CallPolicy = { attempts: 3, firstDelayMs: 500, maxDelayMs: 1_000 }
@@ -82,7 +83,7 @@ export interface Calls {
   compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown>
   settle(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<SettleVerdict>
   /** Rejects where the code and its history disagree on the step that is called. */
-  readonly disagreement: PromiseLike<never>
+  readonly disagreement?: PromiseLike<never>
 }
 
 /**
@@ -129,10 +130,12 @@ export class Caller implements Calls {
     return this.#call({ ...order, timeoutMs: this.settings.stepTimeoutMs }, policy, {}, (calls, o) => calls.settle(o))
   }
 
-  async #invokeNested(order: InvokeOrder & { nestedId: string }, policy: CallPolicy, { scope = this.#home }: Limits) {
+  async #invokeNested(order: InvokeOrder & { nestedId: string }, policy: CallPolicy, { stop }: Limits) {
     const { step, service, nestedId, input } = order
-    throwIfCancelled(scope)
-    await scope.run(() => runNested({ sagaId: this.sagaId, step, nestedId, type: service, input, op: 'invoke' }))
+    throwIfStopped(stop)
+    await untilStopped(stop, () =>
+      runNested({ sagaId: this.sagaId, step, nestedId, type: service, input, op: 'invoke' }),
+    )
     // It has retried what it could, and its row has the last word; only the reading of that may have to be tried again.
     return this.#call(order, policy, {}, (calls, o) => calls.invoke(o))
   }
@@ -154,10 +157,10 @@ export class Caller implements Calls {
   async #call<Order extends AttemptOrder, T extends { changed: Changed }>(
     order: Order,
     policy: CallPolicy,
-    { withinMs, scope = this.#home }: Limits,
+    { withinMs, stop }: Limits,
     make: (calls: Pick<SagaActivities, 'invoke' | 'compensate' | 'settle'>, order: Order) => Promise<T>,
   ): Promise<T> {
-    throwIfCancelled(scope)
+    throwIfStopped(stop)
     let left = policy
     try {
       if (!this.settings.regularOnly && local.underWay === 0) {
@@ -166,23 +169,23 @@ export class Caller implements Calls {
           this.#accept(order, answer.changed)
           return answer
         } catch (error) {
-          throwIfCancelled(scope)
+          throwIfStopped(stop)
           if (!isRetryable(error)) throw error
           this.settings.regularOnly = true
           if (policy.attempts === 1) throw error
           this.#learn(order, error)
-          await scope.run(() => sleep(policy.firstDelayMs))
+          await untilStopped(stop, () => sleep(policy.firstDelayMs))
           left = afterFirst(policy)
         }
       }
-      const answer = await scope.run(() => make(regularCalls(order, left, withinMs), order))
+      const answer = await untilStopped(stop, () => make(regularCalls(order, left, withinMs), order))
       this.#accept(order, answer.changed)
       return answer
     } catch (error) {
       if (applicationFailureOf(error)?.type === FailureType.UnreadablePayload) {
         // Its attempts ended before they began, on workers that lack a key. Whoever hears of it here has that key.
-        await scope.run(() => sleep(UNREADABLE_WAIT_MS))
-        return this.#call(order, left, { scope, ...(withinMs !== undefined && { withinMs }) }, make)
+        await untilStopped(stop, () => sleep(UNREADABLE_WAIT_MS))
+        return this.#call(order, left, { ...(stop && { stop }), ...(withinMs !== undefined && { withinMs }) }, make)
       }
       this.#learn(order, error)
       throw error
@@ -209,8 +212,20 @@ export class Caller implements Calls {
   }
 }
 
-function throwIfCancelled(scope: CancellationScope): void {
-  if (scope.consideredCancelled) throw new CancelledFailure('The saga was stopped')
+function throwIfStopped(stop: Stop | undefined): void {
+  if (stop?.isStopped) throw new CancelledFailure('The saga was stopped')
+}
+
+/** Does in a scope what a stop is to cancel. */
+export async function untilStopped<T>(stop: Stop | undefined, work: () => Promise<T>): Promise<T> {
+  if (!stop) return work()
+  const scope = new CancellationScope()
+  const forget = stop.onStop(() => scope.cancel())
+  try {
+    return await scope.run(work)
+  } finally {
+    forget()
+  }
 }
 
 /** A call's orders, but for the time-out, which is the run's. */
@@ -219,8 +234,8 @@ export type CallOf<Order extends AttemptOrder> = Omit<Order, 'timeoutMs'>
 export interface Limits {
   /** No new attempt after so long. */
   withinMs?: number
-  /** Ends the call when it is cancelled: when a local attempt has ended, or at once in a regular one or between two. */
-  scope?: CancellationScope
+  /** Ends the call: when a local attempt has ended, or at once in a regular one or between two. */
+  stop?: Stop
 }
 
 export function afterFirst({ attempts, firstDelayMs, maxDelayMs }: CallPolicy): CallPolicy {

@@ -26,6 +26,7 @@ import type { SagaBody } from './define-saga.js'
 import { rollBack } from './roll-back.js'
 import type { Run } from './run.js'
 import { SagaState } from './saga-state.js'
+import { Stop } from './stop.js'
 import { WayForward } from './way-forward.js'
 
 export interface SagaDefinition<Steps extends StepDeclarations, Input, Result> {
@@ -71,8 +72,8 @@ export function follow<Steps extends StepDeclarations, Input, Result>(
 /** What goes along with a run to its end. */
 interface Course {
   state: SagaState
-  /** What a cancel of the saga cancels. */
-  sagaScope: CancellationScope
+  /** Stopped by a cancel of the saga. */
+  cancel: Stop
 }
 
 /** What a run works in. */
@@ -91,6 +92,8 @@ export async function withAttention(
   work: (around: Around) => Promise<Ending>,
 ): Promise<Json> {
   const sagaScope = CancellationScope.current()
+  const cancel = new Stop()
+  sagaScope.cancelRequested.catch(() => cancel.stop())
   const state = new SagaState()
   const again = async () => {
     await attention.end()
@@ -100,7 +103,7 @@ export async function withAttention(
   attention.listen()
   const ending = await CancellationScope.nonCancellable(async () => {
     try {
-      return await work({ state, attention, again, sagaScope })
+      return await work({ state, attention, again, cancel })
     } catch (error) {
       if (error instanceof SagaEnded) return error.ending
       throw toClosing(error)
@@ -135,7 +138,13 @@ export function makeRun(
   const caller = new Caller(sagaId, settings, (changed) => state.change(changed))
   for (const { step, decisions } of decided) attention.know(step, decisions)
   const known = new Map(decided.map((one) => [one.step, one]))
-  return { sagaId, steps, store, caller, people: attention, sleep, again, decided: known }
+  return { sagaId, steps, store, caller, people: attention, sleep, alarm, again, decided: known }
+}
+
+function alarm(ms: number, ring: () => void): () => void {
+  const clock = new CancellationScope()
+  clock.run(() => sleep(ms)).then(ring, () => {})
+  return () => clock.cancel()
 }
 
 function open(saga: { type: string; steps: StepDeclarations }, input: unknown): Promise<Opening> {
@@ -149,7 +158,7 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
   body: SagaBody<Steps, Input, Result>,
   run: Run,
   opening: Opening & { go: 'forward' },
-  { state, sagaScope }: Course,
+  { state, cancel }: Course,
 ): Promise<Ending> {
   const code = opening.decided.find(({ at }) => at === 'code')
   if (code) {
@@ -165,17 +174,12 @@ async function goForward<Steps extends StepDeclarations, Input, Result>(
 
   const way = new WayForward(run, opening, Date.now() + opening.leftMs)
   state.follow(run.steps, way.stack)
-  sagaScope.cancelRequested.catch(() => way.stop(cancelled))
-  if (sagaScope.consideredCancelled) way.stop(cancelled)
-  const clock = new CancellationScope()
-  clock
-    .run(() => run.sleep(opening.leftMs))
-    .then(
-      () => way.stop(deadlineExceeded(opening.settings)),
-      () => {},
-    )
-  const end = await Promise.race([way.follow(body, opening.input as Input), run.caller.disagreement])
-  clock.cancel()
+  cancel.onStop(() => way.stop(cancelled))
+  const inTime = run.alarm(opening.leftMs, () => way.stop(deadlineExceeded(opening.settings)))
+  const following = way.follow(body, opening.input as Input)
+  const { disagreement } = run.caller
+  const end = await (disagreement ? Promise.race([following, disagreement]) : following)
+  inTime()
 
   if (end.kind === 'bug') {
     // In a new run: the code is put right meanwhile, and need not agree with what this run has recorded.

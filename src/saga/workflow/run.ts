@@ -22,8 +22,9 @@ export interface Run {
   readonly store: SagaActivities
   readonly caller: Calls
   readonly people: People
-  /** Cancelled with the scope that it is called in. */
   sleep(ms: number): Promise<void>
+  /** Rings after so long. Call what it returns to have it quiet. */
+  alarm(ms: number, ring: () => void): () => void
   /** Steps on the way forward of which people have decided, or are to. */
   readonly decided: ReadonlyMap<string, DecidedStep>
   /** Begins the saga anew under its id: a new run of its own type, which its row leads. */

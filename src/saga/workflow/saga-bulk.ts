@@ -1,8 +1,7 @@
 import { CancellationScope, condition, continueAsNew, sleep, workflowInfo } from '@temporalio/workflow'
 import type { BulkCall } from '../types.js'
-import { Batches } from './batches.js'
 import { definitionOf, type Definition } from './define-saga.js'
-import { callMany, runMember } from './saga-group.js'
+import { Members } from './saga-group.js'
 
 /** A run begins anew behind so many windows. */
 const MOST_WINDOWS = 4
@@ -28,15 +27,14 @@ export async function sagaBulk(bulk: Bulk): Promise<void> {
 
 /** Where the next run goes on; undefined where nothing is left to be run. */
 async function workThrough(saga: Definition, { bulkId, after = 0 }: Bulk): Promise<number | undefined> {
-  const batches = new Batches(callMany)
-  const calls = batches.callsOf(bulkId)
+  const members = new Members(saga)
   const underWay = new Set<Promise<void>>()
   for (let windows = 0; windows < MOST_WINDOWS && !workflowInfo().continueAsNewSuggested; windows += 1) {
-    const { sagaIds, upTo, most, isOver } = await calls.nextWindow({ after })
+    const { sagaIds, upTo, most, isOver } = await members.nextWindow(bulkId, after)
     if (isOver) return undefined
-    for (const sagaId of sagaIds) {
-      const member: Promise<void> = runMember(saga, sagaId, batches).finally(() => underWay.delete(member))
+    for (const member of members.run(sagaIds)) {
       underWay.add(member)
+      void member.then(() => underWay.delete(member))
     }
     after = upTo
     if (sagaIds.length > 0) await condition(() => underWay.size <= most)

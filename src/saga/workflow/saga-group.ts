@@ -1,6 +1,7 @@
-import { CancellationScope, CancelledFailure, Trigger, proxyLocalActivities, workflowInfo } from '@temporalio/workflow'
+import { CancellationScope, CancelledFailure, proxyLocalActivities, workflowInfo } from '@temporalio/workflow'
 import { FailureType, applicationFailureOf } from '../errors.js'
 import type {
+  BulkWindow,
   CallPolicy,
   CompensateOrder,
   DecidedStep,
@@ -8,6 +9,7 @@ import type {
   GroupedCalls,
   InvokeOrder,
   Json,
+  MemberOrder,
   Opening,
   RunSettings,
   SagaActivities,
@@ -16,14 +18,15 @@ import type {
 } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { Batches } from './batches.js'
-import { afterFirst, isRetryable, type CallOf, type Calls, type Limits } from './calls.js'
+import { afterFirst, isRetryable, untilStopped, type CallOf, type Calls, type Limits } from './calls.js'
 import { definitionOf, type Definition } from './define-saga.js'
 import { runNested } from './nested.js'
 import type { People, Run } from './run.js'
 import { follow } from './run-saga.js'
 import { SagaState } from './saga-state.js'
+import { Stop } from './stop.js'
 
-export const { callMany } = proxyLocalActivities<GroupActivities>({
+const { callMany } = proxyLocalActivities<GroupActivities>({
   startToCloseTimeout: '10m',
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' },
 })
@@ -41,28 +44,51 @@ export interface Group {
 export async function sagaGroup({ type, sagaIds }: Group): Promise<void> {
   const saga = definitionOf(type)
   await CancellationScope.nonCancellable(() => {
-    const batches = new Batches(callMany)
-    return Promise.all(sagaIds.map((sagaId) => runMember(saga, sagaId, batches)))
+    const members = new Members(saga)
+    return Promise.all(members.run(sagaIds))
   })
 }
 
-/** Runs one saga to its end, or until it leaves for a run of its own. */
-export async function runMember(saga: Definition, sagaId: string, batches: Batches): Promise<void> {
-  const calls = batches.callsOf(sagaId)
-  const { firstExecutionRunId: firstRunId, workflowId: carriedBy } = workflowInfo()
-  const opening = await calls.openMember({ type: saga.type, steps: saga.steps, firstRunId, carriedBy })
-  if (opening.go !== 'ended' && opening.go !== 'elsewhere') {
-    const member = new Member(sagaId, saga, calls, batches, opening)
-    const sagaScope = new CancellationScope()
-    const end = follow(saga, member, opening, { state: new SagaState(), sagaScope })
-    const isOver = end.then(
-      () => true,
-      // Whatever else keeps it here it meets again in its own run, where it is looked after as any saga is.
-      (error: unknown) => error instanceof SagaEnded,
-    )
-    if (!(await Promise.race([isOver, member.hasLeft]))) await calls.leaveGroup()
+/** Sagas of one type that a run carries. To be made in a scope that nothing cancels. */
+export class Members {
+  readonly #batches = new Batches(callMany)
+  readonly #order: MemberOrder
+
+  constructor(private readonly saga: Definition) {
+    const { firstExecutionRunId: firstRunId, workflowId: carriedBy } = workflowInfo()
+    this.#order = { type: saga.type, steps: saga.steps, firstRunId, carriedBy }
   }
-  batches.moved()
+
+  /** Runs sagas, each to its end or until it has left. */
+  run(sagaIds: string[]): Promise<void>[] {
+    this.#batches.begin(sagaIds.length)
+    return sagaIds.map((sagaId) => this.#runOne(sagaId))
+  }
+
+  /** Of the bulk whose run this is. */
+  async nextWindow(bulkId: string, after: number): Promise<BulkWindow> {
+    const window = await this.#batches.callsOf(bulkId).nextWindow({ after })
+    this.#batches.moved()
+    return window
+  }
+
+  async #runOne(sagaId: string): Promise<void> {
+    const calls = this.#batches.callsOf(sagaId)
+    const opening = await calls.openMember(this.#order)
+    if (opening.go !== 'ended' && opening.go !== 'elsewhere') {
+      const member = new Member(sagaId, this.saga, calls, this.#batches, opening)
+      const hasLeft = await new Promise<boolean>((resolve) => {
+        member.onLeave = () => resolve(true)
+        follow(this.saga, member, opening, { state: new SagaState(), cancel: new Stop() }).then(
+          () => resolve(false),
+          // Whatever else keeps it here it meets again in its own run, where it is looked after as any saga is.
+          (error: unknown) => resolve(!(error instanceof SagaEnded)),
+        )
+      })
+      if (hasLeft) await calls.leaveGroup()
+    }
+    this.#batches.moved()
+  }
 }
 
 /** One saga of a group: its run, and whoever it has to do with. */
@@ -72,7 +98,8 @@ class Member implements Run, People {
   readonly steps: StepDeclarations
   readonly decided: ReadonlyMap<string, DecidedStep>
   readonly people = this
-  readonly #left = new Trigger<false>()
+  /** Told once it is to go on in a run of its own. */
+  onLeave = () => {}
 
   constructor(
     readonly sagaId: string,
@@ -87,20 +114,20 @@ class Member implements Run, People {
     this.decided = new Map(decided.map((one) => [one.step, one]))
   }
 
-  /** False once it is to go on in a run of its own. */
-  get hasLeft(): Promise<false> {
-    return Promise.resolve(this.#left)
-  }
-
   /** Its code is left where it stands: nothing that it might still do counts. */
   leave(): Promise<never> {
     this.batches.forget(this.sagaId)
-    this.#left.resolve(false)
+    this.onLeave()
     return new Promise<never>(() => {})
   }
 
   sleep(ms: number): Promise<void> {
-    return Promise.race([this.batches.sleep(ms), CancellationScope.current().cancelRequested])
+    this.batches.moved()
+    return new Promise((resolve) => this.batches.alarm(ms, resolve))
+  }
+
+  alarm(ms: number, ring: () => void): () => void {
+    return this.batches.alarm(ms, ring)
   }
 
   again(): Promise<never> {
@@ -123,24 +150,17 @@ class Member implements Run, People {
 
 /** The calls of a saga in a group: each attempt with those of others, and the waiting between two in the workflow. */
 class GroupedCaller implements Calls {
-  readonly disagreement = new Trigger<never>()
-
   constructor(
     private readonly member: Member,
     private readonly calls: GroupedCalls,
     private readonly settings: RunSettings,
-  ) {
-    void this.disagreement.then(undefined, () => {})
-  }
+  ) {}
 
-  async invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
-    const { step, service, nestedId, input } = order
-    if (nestedId !== undefined) {
-      throwIfStopped(limits)
-      const nested = { ...this.#nesting(step), nestedId, type: service, input, op: 'invoke' } as const
-      await (limits.scope ? limits.scope.run(() => runNested(nested)) : runNested(nested))
-    }
-    return this.#tried(policy, limits, () => this.calls.invoke({ ...order, ...this.#timeout }))
+  invoke(order: CallOf<InvokeOrder>, policy: CallPolicy, limits: Limits = {}): Promise<{ result: Json }> {
+    const attempt = () => this.calls.invoke({ ...order, ...this.#timeout })
+    return order.nestedId === undefined
+      ? this.#tried(policy, limits, attempt)
+      : this.#invokeNested({ ...order, nestedId: order.nestedId }, policy, limits, attempt)
   }
 
   compensate(order: CallOf<CompensateOrder>, policy: CallPolicy): Promise<unknown> {
@@ -158,6 +178,18 @@ class GroupedCaller implements Calls {
     return this.#tried(policy, {}, () => this.calls.settle({ ...order, ...this.#timeout }))
   }
 
+  async #invokeNested(
+    { step, service, nestedId, input }: CallOf<InvokeOrder> & { nestedId: string },
+    policy: CallPolicy,
+    limits: Limits,
+    attempt: () => Promise<{ result: Json }>,
+  ): Promise<{ result: Json }> {
+    throwIfStopped(limits)
+    const nested = { ...this.#nesting(step), nestedId, type: service, input, op: 'invoke' } as const
+    await untilStopped(limits.stop, () => runNested(nested))
+    return this.#tried(policy, limits, attempt)
+  }
+
   get #timeout() {
     return { timeoutMs: this.settings.stepTimeoutMs }
   }
@@ -166,23 +198,33 @@ class GroupedCaller implements Calls {
     return { sagaId: this.member.sagaId, step }
   }
 
-  async #tried<T>(policy: CallPolicy, { withinMs, scope }: Limits, attempt: () => Promise<T>): Promise<T> {
-    const until = withinMs === undefined ? Infinity : Date.now() + withinMs
-    for (let left = policy; ; left = afterFirst(left)) {
-      throwIfStopped({ scope })
-      try {
-        return await attempt()
-      } catch (error) {
-        const { type } = applicationFailureOf(error) ?? {}
-        // One that runs alone waits for the key.
-        if (type === FailureType.LeavesGroup || type === FailureType.UnreadablePayload) return this.member.leave()
-        if (!isRetryable(error) || left.attempts <= 1 || Date.now() + left.firstDelayMs > until) throw error
-      }
-      await (scope ?? CancellationScope.current()).run(() => this.member.sleep(left.firstDelayMs))
-    }
+  /** Most attempts are the first and the last. */
+  #tried<T>(policy: CallPolicy, limits: Limits, attempt: () => Promise<T>): Promise<T> {
+    const until = limits.withinMs === undefined ? Infinity : Date.now() + limits.withinMs
+    return attempt().catch((error: unknown) => this.#again(error, policy, { ...limits, until }, attempt))
+  }
+
+  async #again<T>(
+    error: unknown,
+    policy: CallPolicy,
+    limits: Limits & { until: number },
+    attempt: () => Promise<T>,
+  ): Promise<T> {
+    const { type } = applicationFailureOf(error) ?? {}
+    // One that runs alone waits for the key.
+    if (type === FailureType.LeavesGroup || type === FailureType.UnreadablePayload) return this.member.leave()
+    const { attempts, firstDelayMs } = policy
+    if (!isRetryable(error) || attempts <= 1 || Date.now() + firstDelayMs > limits.until) throw error
+    await new Promise<void>((resolve) => {
+      void this.member.sleep(firstDelayMs).then(resolve)
+      limits.stop?.onStop(resolve)
+    })
+    throwIfStopped(limits)
+    const left = afterFirst(policy)
+    return attempt().catch((next: unknown) => this.#again(next, left, limits, attempt))
   }
 }
 
-function throwIfStopped({ scope }: { scope?: CancellationScope | undefined }): void {
-  if (scope?.consideredCancelled) throw new CancelledFailure('The saga was stopped')
+function throwIfStopped({ stop }: Limits): void {
+  if (stop?.isStopped) throw new CancelledFailure('The saga was stopped')
 }

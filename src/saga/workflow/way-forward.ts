@@ -1,4 +1,4 @@
-import { CancellationScope, CancelledFailure, ContinueAsNew, Trigger } from '@temporalio/workflow'
+import { CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
 import { toSagaError } from '../errors.js'
 import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
 import { SagaEnded } from './attention.js'
@@ -6,6 +6,7 @@ import { invokePolicy, retriablePolicy } from './calls.js'
 import { CompensationStack, pivotOf } from './compensation-stack.js'
 import type { SagaBody, StepCalls } from './define-saga.js'
 import { callOf, settlePivot, type Run } from './run.js'
+import { Stop } from './stop.js'
 
 /** Behind the pivot a step is tried until the saga's deadline, and at least so long. */
 const LEAST_RETRIABLE_MS = 30_000
@@ -25,13 +26,17 @@ export class WayForward {
   #isPastPivot: boolean
   #isPivotSettled = false
   #stoppedBy: RollbackCause | undefined
-  /** The calls; cancelled when something stops the saga. */
-  readonly #scope = new CancellationScope()
-  /** Nothing that the code might still do counts: it is left where it stands. */
-  readonly #halted = new Trigger<void>()
-  /** The pivot's call; while it is under way this alone is cancelled, for the pivot may prove to be applied. */
-  #pivotScope: CancellationScope | undefined
-  readonly #calls: Promise<unknown>[] = []
+  /** Stops the calls. */
+  readonly #stop = new Stop()
+  /** Stops the pivot's call. While that is under way it alone is stopped, for the pivot may prove to be applied. */
+  #pivotStop: Stop | undefined
+  /** Leaves the code where it stands: nothing that it might still do counts. */
+  #halt = () => {}
+  #underWay = 0
+  /** Told when the last call that is under way has ended. */
+  #onIdle = () => {}
+  /** What calls have failed with, the code stopped with them. */
+  readonly #failures: unknown[] = []
 
   constructor(
     private readonly run: Run,
@@ -47,12 +52,12 @@ export class WayForward {
   stop(cause: RollbackCause): void {
     if (this.#isPastPivot || this.#stoppedBy) return
     this.#stoppedBy = cause
-    if (this.#pivotScope) {
-      this.#pivotScope.cancel()
+    if (this.#pivotStop) {
+      this.#pivotStop.stop()
       return
     }
-    this.#scope.cancel()
-    this.#halted.resolve()
+    this.#stop.stop()
+    this.#halt()
   }
 
   /** The pivot has not happened, and never will. */
@@ -69,22 +74,20 @@ export class WayForward {
     body: SagaBody<Steps, Input, Result>,
     input: Input,
   ): Promise<CodeEnd> {
+    const end = await this.#codeEnd(body, input)
     let result: Json = null
-    let bug: { error: unknown } | undefined
+    let bug = 'error' in end ? end : undefined
     try {
       // Here and not when the run closes: a result that is no JSON is a mistake like any other.
-      result = asJson(await Promise.race([body(this.#stepCalls<Steps>(), input), this.#halted]))
+      if ('result' in end) result = asJson(end.result)
     } catch (error) {
       bug = { error }
     }
     this.stack.close()
     if (bug && !this.#isPastPivot) this.stop(causeOf(bug.error))
     // Calls that the code did not wait for: a rollback must not overtake them, and one that fails fails the saga.
-    const calls = await Promise.allSettled(this.#calls)
-    const failures = [
-      ...(bug ? [bug.error] : []),
-      ...calls.flatMap((call) => (call.status === 'rejected' ? call.reason : [])),
-    ]
+    if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
+    const failures = [...(bug ? [bug.error] : []), ...this.#failures]
     const over = failures.find(isOver)
     if (over) throw over
     if (this.#stoppedBy) return { kind: 'stopped', cause: this.#stoppedBy }
@@ -96,62 +99,83 @@ export class WayForward {
     }
   }
 
+  /** How the code itself ends; without a result where it is left. */
+  #codeEnd<Steps extends StepDeclarations, Input, Result>(
+    body: SagaBody<Steps, Input, Result>,
+    input: Input,
+  ): Promise<{ result?: Result } | { error: unknown }> {
+    return new Promise((resolve) => {
+      this.#halt = () => resolve({})
+      const failed = (error: unknown) => resolve({ error })
+      try {
+        body(this.#stepCalls<Steps>(), input).then((result) => resolve({ result }), failed)
+      } catch (error) {
+        failed(error)
+      }
+      if (this.#stoppedBy) this.#halt()
+    })
+  }
+
   #stepCalls<Steps extends StepDeclarations>(): StepCalls<Steps> {
-    const call = (step: string) => (input: Json) => {
-      const made = this.#call(step, input)
-      this.#calls.push(made)
-      return made.catch(() => {
-        this.#halted.resolve()
-        return never
-      })
-    }
     return Object.fromEntries(
-      Object.keys(this.run.steps).map((step) => [step, call(step)]),
+      Object.keys(this.run.steps).map((step) => [step, (input: Json) => this.#call(step, input)]),
     ) as unknown as StepCalls<Steps>
   }
 
-  async #call(step: string, input: Json): Promise<unknown> {
-    if (this.#stoppedBy) throw stoppedError(this.#stoppedBy)
+  #call(step: string, input: Json): Promise<Json | undefined> {
+    if (this.#stoppedBy) return this.#fail(stoppedError(this.#stoppedBy))
     try {
       // Before the call: one whose answer never comes may have taken effect.
       this.stack.register(step)
     } catch (error) {
       this.stop(causeOf(error))
-      throw error
+      return this.#fail(error)
     }
-    let applied = false
-    try {
-      const result = await this.#callByKind(step, input)
-      applied = true
-      if (this.#stoppedBy) throw stoppedError(this.#stoppedBy)
-      return result
-    } catch (error) {
-      if (!isOver(error)) this.stop({ failedStep: step, error: toSagaError(error) })
-      throw error
-    } finally {
-      this.stack.ended(step, { applied })
-    }
+    this.#underWay += 1
+    return this.#callByKind(step, input).then(
+      ({ result }) => {
+        this.#ended(step, { applied: true })
+        return this.#stoppedBy ? this.#fail(stoppedError(this.#stoppedBy)) : result
+      },
+      (error: unknown) => {
+        if (!isOver(error)) this.stop({ failedStep: step, error: toSagaError(error) })
+        this.#ended(step, { applied: false })
+        return this.#fail(error)
+      },
+    )
   }
 
-  #callByKind(step: string, input: Json): Promise<unknown> {
+  #ended(step: string, { applied }: { applied: boolean }): void {
+    this.stack.ended(step, { applied })
+    this.#underWay -= 1
+    if (this.#underWay === 0) this.#onIdle()
+  }
+
+  #fail(error: unknown): Promise<never> {
+    this.#failures.push(error)
+    this.#halt()
+    return never
+  }
+
+  #callByKind(step: string, input: Json): Promise<{ result?: Json }> {
     if (this.#isPastPivot) return this.#callUntilDone(step, input)
     if (this.run.steps[step]?.kind === 'pivot') return this.#callPivot(step, input)
-    return this.#callOnce(step, input, this.#scope)
+    return this.#callOnce(step, input, this.#stop)
   }
 
-  async #callOnce(step: string, input: Json, scope: CancellationScope): Promise<Json> {
+  #callOnce(step: string, input: Json, stop: Stop): Promise<{ result: Json }> {
     const order = { ...this.#order(step, input), budget: invokePolicy.attempts }
-    return (await this.run.caller.invoke(order, invokePolicy, { scope })).result
+    return this.run.caller.invoke(order, invokePolicy, { stop })
   }
 
   /** The pivot: whatever keeps its answer back, its barrier says in the end whether it is applied. */
-  async #callPivot(step: string, input: Json): Promise<Json> {
+  async #callPivot(step: string, input: Json): Promise<{ result: Json }> {
     let failure: unknown
-    this.#pivotScope = new CancellationScope()
+    this.#pivotStop = new Stop()
     try {
-      const result = await this.#callOnce(step, input, this.#pivotScope)
+      const answer = await this.#callOnce(step, input, this.#pivotStop)
       this.#pass()
-      return result
+      return answer
     } catch (error) {
       failure = error
     }
@@ -159,24 +183,24 @@ export class WayForward {
     const settled = await settlePivot(this.run, step, { reached: true, cause: () => this.#stoppedBy ?? failed })
     if (settled.verdict === 'applied') {
       this.#pass()
-      return settled.result
+      return settled
     }
     this.#isPivotSettled = true
-    this.#pivotScope = undefined
+    this.#pivotStop = undefined
     throw failure
   }
 
   /** From here on nothing stops the saga, also what did so while the pivot was under way. */
   #pass(): void {
-    this.#pivotScope = undefined
+    this.#pivotStop = undefined
     this.#stoppedBy = undefined
     this.#isPastPivot = true
   }
 
   /** Behind the pivot: tried for as long as the saga has time, then again whenever a person says so. */
-  async #callUntilDone(step: string, given: Json): Promise<Json | undefined> {
+  async #callUntilDone(step: string, given: Json): Promise<{ result?: Json }> {
     const decided = this.run.decided.get(step)
-    if (decided?.isByHand) return undefined
+    if (decided?.isByHand) return {}
     let isStuck = decided?.at === 'invoke' && decided.isStuck
     let input = decided?.at === 'invoke' && decided.input !== undefined ? decided.input : given
     for (;;) {
@@ -185,13 +209,13 @@ export class WayForward {
         try {
           const withinMs = Math.max(LEAST_RETRIABLE_MS, this.deadlineAt - Date.now())
           const order = { ...this.#order(step, input), budget: null }
-          return (await this.run.caller.invoke(order, retriablePolicy, { withinMs })).result
+          return await this.run.caller.invoke(order, retriablePolicy, { withinMs })
         } catch (failure) {
           error = toSagaError(failure)
         }
       }
       const decision = await this.run.people.wait({ step, at: 'invoke', error })
-      if (decision.action === 'resolve') return undefined
+      if (decision.action === 'resolve') return {}
       isStuck = false
       input = decision.input ?? input
     }
