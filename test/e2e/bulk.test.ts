@@ -60,6 +60,8 @@ const bar = () => page.getByRole('progressbar', { name: 'Sagas that run no more'
 const hash = () => decodeURIComponent(new URL(page.url()).hash)
 const onBulk = async () => {
   await page.waitForURL(/#\/bulk\/./)
+  // The list has badges of its own, and goes only when the page is there.
+  await page.locator('#bulk-title').waitFor()
   return hash().replace('#/bulk/', '')
 }
 const rows = () => page.locator('[role="row"][data-saga-id]')
@@ -197,21 +199,21 @@ test('of a file: what went wrong is counted by its error, and what is stuck lead
 })
 
 test('a bulk that pauses by itself says why, and goes on once it is resumed', async () => {
-  // Six windows, of which five in a row fail.
-  const bulkId = await start(times(3_000, refused))
+  // Ten windows. Behind the fifth that fails it takes no more, but what is under way.
+  const bulkId = await start(times(5_000, refused))
   await open(bulkId)
   await status('Paused').waitFor({ timeout: 90_000 })
   const paused = page.getByRole('region', { name: /^Paused, with [\d,]+ sagas to go/ })
   expect(await paused.getByRole('alert').innerText()).toBe((await get(bulkId)).pausedBecause)
-  await page.getByText('What had begun has gone on to its end; the others have not begun.').waitFor()
+  await page.getByText('What had begun goes on to its end; the others have not begun.').waitFor()
   expect(await seriousFindings(page)).toEqual([])
   expect(await widthOnPhone(page)).toBe(390)
 
   await press('Resume')
   await status('Ended').waitFor({ timeout: 90_000 })
   expect(await paused.count()).toBe(0)
-  expect(await number('compensated')).toBe('3,000')
-  await page.getByText('0 of 3,000 sagas completed. The others were rolled back.').waitFor()
+  expect(await number('compensated')).toBe('5,000')
+  await page.getByText('0 of 5,000 sagas completed. The others were rolled back.').waitFor()
 })
 
 test('all bulks are listed, newest first, and lead to their pages', async () => {

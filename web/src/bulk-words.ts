@@ -23,7 +23,7 @@ export function shownBulk({ status, total, completed, needsAttention }: BulkSumm
 /** Where a bulk stands, in a sentence or two; nothing of it changes from second to second. */
 export function tellBulk({ status, total, completed, needsAttention }: BulkSummary): string {
   if (status === 'RUNNING') return 'It goes on by itself, also when this page is closed. Each saga is one of its own.'
-  if (status === 'PAUSED') return 'What had begun has gone on to its end; the others have not begun.'
+  if (status === 'PAUSED') return 'What had begun goes on to its end; the others have not begun.'
   if (completed === total)
     return total === 1 ? 'Its saga has completed.' : `All ${numeral(total)} sagas have completed.`
   const waiting = `${counted(needsAttention, 'saga')} ${needsAttention === 1 ? 'waits' : 'wait'} for a person.`
