@@ -1,5 +1,9 @@
 -- Owner: the saga store (src/saga/node/saga-store.ts). The workflow that carries the saga, where that is not one of its own.
 ALTER TABLE saga ADD COLUMN carried_by text;
+-- Of one that shares a run Temporal's history has nothing that its log could lack.
+DROP INDEX saga_to_mirror;
+CREATE INDEX saga_to_mirror ON saga (ended_at)
+  WHERE carried_by IS NULL AND (mirrored_at IS NULL OR mirrored_at < ended_at) AND ended_at - started_at > interval '3 s';
 
 -- Owner: src/saga/node/saga-bulk.ts. A call that starts many sagas, and how far its run has come.
 CREATE TABLE saga_bulk (

@@ -63,10 +63,10 @@ try {
   failProgram(error)
 }
 
-function howToLook({ sagaId, with: what }: Disagreement): string {
+function howToLook({ sagaId, with: what, workflowId = sagaId }: Disagreement): string {
   const id = encodeURIComponent(sagaId)
   if (what === 'history')
-    return `look: npm run temporal -- workflow show --workflow-id '${sagaId}'; GET /logs?saga=${id}`
+    return `look: npm run temporal -- workflow show --workflow-id '${workflowId}'; GET /logs?saga=${id}`
   if (what === 'barrier') return `look: SELECT * FROM saga_barrier WHERE saga_id = '${sagaId}'; GET /logs?saga=${id}`
   return `look: GET /saga/${id}; GET /logs?saga=${id}`
 }

@@ -1,8 +1,8 @@
 import { DefaultLogger } from '@temporalio/worker'
 import type { Logger } from 'pino'
 
-/** Workflows that look after sagas, and are none. */
-const NO_SAGAS = new Set<unknown>(['sagaSweep', 'sagaDecisions'])
+/** Workflows that look after sagas, or that many share, and are none. */
+const NO_SAGAS = new Set<unknown>(['sagaSweep', 'sagaDecisions', 'sagaGroup', 'sagaBulk', 'bulkLane'])
 
 /** Runs whose saga is remembered: many more than a worker has at once. */
 const MAX_RUNS = 10_000

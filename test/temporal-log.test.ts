@@ -32,6 +32,17 @@ test('what looks after sagas is none', () => {
   expect(written).toEqual([{ level: 40, workflowId: 'saga-sweep-v1', runId, msg: 'Slow' }])
 })
 
+test('a run that sagas share is none of them', () => {
+  const written = lines((logger) => {
+    logger.warn('Slow', { workflowId: 'saga-group-1', workflowType: 'sagaGroup', runId })
+    logger.warn('Slow', { workflowId: 'saga-bulk-1', workflowType: 'sagaBulk', runId: 'another' })
+  })
+  expect(written).toEqual([
+    { level: 40, workflowId: 'saga-group-1', runId, msg: expect.any(String), workflowType: 'sagaGroup' },
+    { level: 40, workflowId: 'saga-bulk-1', runId: 'another', msg: expect.any(String), workflowType: 'sagaBulk' },
+  ])
+})
+
 test('a workflow task that fails says where, not what', () => {
   // As the core tells it.
   const failure = `Failure { failure: Some(Failure { message: "no money on ${secret}", source: "TypeScriptSDK", stack_trace: "Error: no money on ${secret}\\n    at pay (workflow-bundle.js:78:6)\\n    at async run (workflow-bundle.js:12:3)", cause: None }) }`

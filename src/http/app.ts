@@ -22,6 +22,7 @@ import { EventStreams } from './event-streams.js'
 import { handleError, HttpProblem, send } from './problem.js'
 import { logRequests } from './request-log.js'
 import { bulkRoutes } from './routes/bulk.js'
+import { bulkEndRoutes } from './routes/bulk-end.js'
 import { codecRoutes } from './routes/codec.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { eventRoutes } from './routes/events.js'
@@ -105,6 +106,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(decisionRoutes(context))
   const streams = new EventStreams(context.metrics)
   await app.register(bulkRoutes(context, streams))
+  await app.register(bulkEndRoutes(context))
   await app.register(sagaListRoutes(context))
   await app.register(eventRoutes(context, streams))
   await app.register(logRoutes(context))

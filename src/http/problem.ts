@@ -2,7 +2,6 @@ import { STATUS_CODES } from 'node:http'
 import type { ErrorObject } from 'ajv'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { isDatabaseAway } from '../saga/node/db.js'
-import type { InputProblem } from '../saga/errors.js'
 import { UnreadablePayload } from '../saga/node/payload-keys.js'
 import { toProblems } from '../validation.js'
 import type { Problem } from './schemas/common.js'
@@ -12,7 +11,7 @@ export class HttpProblem extends Error {
   constructor(
     readonly status: number,
     detail: string,
-    readonly extra: { errors?: (InputProblem & { line?: number })[]; headers?: Record<string, string> } = {},
+    readonly extra: Pick<Problem, 'errors' | 'matching'> & { headers?: Record<string, string> } = {},
   ) {
     super(detail)
   }
@@ -32,8 +31,8 @@ export const problems = {
     new HttpProblem(503, `${what} is away. Nothing was written; try again.`, { headers: { 'retry-after': '2' } }),
 }
 
-export function toProblem(status: number, detail: string, errors?: Problem['errors']): Problem {
-  return { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, detail, ...(errors && { errors }) }
+export function toProblem(status: number, detail: string, more: Pick<Problem, 'errors' | 'matching'> = {}): Problem {
+  return { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status, detail, ...more }
 }
 
 /** The only place that turns errors into HTTP. What went wrong inside stays in the process log. */
@@ -46,11 +45,12 @@ export function handleError(
 }
 
 export function send(reply: FastifyReply, { status, message, extra }: HttpProblem): FastifyReply {
+  const { headers = {}, ...more } = extra
   return reply
     .code(status)
-    .headers(extra.headers ?? {})
+    .headers(headers)
     .type('application/problem+json')
-    .send(toProblem(status, message, extra.errors))
+    .send(toProblem(status, message, more))
 }
 
 const LOCK_TIMEOUT = '55P03'

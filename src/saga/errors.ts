@@ -21,6 +21,8 @@ export const FailureType = {
   Cancelled: 'Cancelled',
   /** The saga's time was up. */
   DeadlineExceeded: 'DeadlineExceeded',
+  /** The saga had completed, and somebody wanted it compensated after all. */
+  CompensationRequested: 'CompensationRequested',
   /** The saga was taken up again after its run was terminated or lost. */
   Terminated: 'Terminated',
   /** A decision that can't be taken: nothing has changed. */

@@ -74,6 +74,8 @@ const routes = {
   'GET /overview': 'viewer',
   'POST /saga': 'starter',
   'POST /saga/bulk': 'starter',
+  'POST /saga/bulk/{id}/cancel': 'operator',
+  'POST /saga/bulk/{id}/compensate': 'operator',
   'POST /saga/bulk/{id}/resume': 'operator',
   'POST /saga/{id}/cancel': 'operator',
   'POST /saga/{id}/decision': 'operator',

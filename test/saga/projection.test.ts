@@ -7,6 +7,7 @@ import {
   afterCompletion,
   afterParking,
   afterRecovery,
+  afterReopening,
   afterRollback,
   afterVerification,
   dueCompensations,
@@ -39,7 +40,7 @@ type Event =
   | { kind: 'decide'; decision: Omit<Decision, 'step'>; step: number }
   | { kind: 'claim'; failed: number; reached: number[] }
   | { kind: 'verify'; left: boolean[] }
-  | { kind: 'complete' | 'close' | 'recover' }
+  | { kind: 'complete' | 'close' | 'recover' | 'reopen' }
 
 const step = fc.nat({ max: 3 })
 const behind = fc.oneof({ weight: 5, arbitrary: fc.constant(0) }, fc.nat({ max: 2 }))
@@ -85,7 +86,7 @@ const verify = fc.record({
   kind: fc.constant('verify' as const),
   left: fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
 })
-const plain = (kind: 'complete' | 'close' | 'recover') => fc.record({ kind: fc.constant(kind) })
+const plain = (kind: 'complete' | 'close' | 'recover' | 'reopen') => fc.record({ kind: fc.constant(kind) })
 
 // In runs that belong together, or few stories would come to a second decision.
 const scene = fc.oneof(
@@ -99,6 +100,7 @@ const scene = fc.oneof(
   fc.tuple(plain('recover')),
   fc.tuple(verify, plain('close')),
   fc.tuple(plain('complete')),
+  fc.tuple(plain('complete'), plain('reopen'), compensate, fc.oneof(plain('close'), verify)),
 )
 const story = fc.record({
   pattern: fc.constantFrom(...patterns),
@@ -199,6 +201,10 @@ class Row {
       case 'close':
         if (fate !== 'rollback' || this.due().some(({ reached }) => reached)) return false
         return this.save(afterRollback(record))
+      case 'reopen': {
+        const isUndoable = record.steps.every(({ kind }) => kind === 'compensatable')
+        return fate === 'completed' && isUndoable && this.save(afterReopening(record, { failedStep: null, error }))
+      }
       case 'recover':
         if (isEnded(record)) return false
         return this.save({ changes: afterRecovery(record), entries: [] })
@@ -309,11 +315,17 @@ function everyEvent(check: (told: Told) => void): void {
 const byStep = <T extends { step: string }>(list: T[]) => new Map(list.map((one) => [one.step, one]))
 
 test('fate and status walk only along the edges that the contract names', () => {
-  const fates: Record<string, string[]> = { open: ['rollback', 'completed'], rollback: ['rolledBack'] }
+  const fates: Record<string, string[]> = {
+    open: ['rollback', 'completed'],
+    rollback: ['rolledBack'],
+    // A bulk's, by the word of a person.
+    completed: ['rollback'],
+  }
   const statuses: Record<string, string[]> = {
     RUNNING: ['COMPLETED', 'COMPENSATING', 'NEEDS_ATTENTION'],
     COMPENSATING: ['COMPENSATED', 'PARTIALLY_COMPENSATED', 'NEEDS_ATTENTION'],
     NEEDS_ATTENTION: ['COMPENSATING', 'RUNNING'],
+    COMPLETED: ['COMPENSATING'],
   }
   everyEvent(({ row: { record }, before }) => {
     expect([before.fate, ...(fates[before.fate] ?? [])]).toContain(record.fate)
@@ -360,7 +372,7 @@ test('a settled compensation stays as it is, unless its participant finds someth
 
 test('an attempt that ends when all is settled leaves a row that says so, and changes nothing but the count', () => {
   everyEvent(({ row, before, one, logged }) => {
-    if (!isEnded(before)) return
+    if (!isEnded(before) || one.kind === 'reopen') return
     expect(['invoke', 'compensate', 'settle']).toContain(one.kind)
     const without = (record: SagaRecord) => ({
       ...record,

@@ -84,7 +84,9 @@ export function tell({ status, steps, failedStep, error }: Saga): string {
         ? 'Its time was up'
         : error?.type === 'Terminated'
           ? 'Its run was gone'
-          : 'It can’t go on'
+          : error?.type === 'CompensationRequested'
+            ? 'It had completed, and was to be undone after all'
+            : 'It can’t go on'
   switch (status) {
     case 'RUNNING': {
       const again = steps.find((step) => step.status === 'running' && step.attempts > 0)

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { SSEMessage } from '@fastify/sse'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
-import type { Bulk as BulkRow, BulkOrder } from '../../saga/node/saga-bulk.js'
+import type { Bulk as BulkRow, BulkOrder, SagaBulks } from '../../saga/node/saga-bulk.js'
 import { whileAway } from '../../saga/node/db.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser } from '../../workflows/create-user-input.js'
@@ -102,11 +102,7 @@ export const bulkRoutes =
     }
     app.get('/saga/bulk/:id', { schema: one }, (request) => read(request.params.id))
 
-    async function read(id: string): Promise<Bulk> {
-      const bulk = isBulkId(id) ? await bulks.get(id) : undefined
-      if (!bulk) throw unknownBulk(id)
-      return toBulk(bulk, await bulks.failures(id))
-    }
+    const read = (id: string) => readBulk(bulks, id)
 
     const events = {
       tags: ['bulk'],
@@ -160,6 +156,13 @@ const accepted = {
   'idempotent-replayed': { type: 'string', description: 'true: this key has started its bulk before.' },
 }
 
-const unknownBulk = (id: string) => new HttpProblem(404, `There is no bulk ${id}.`)
+/** Throws where there is none. */
+export async function readBulk(bulks: SagaBulks, id: string): Promise<Bulk> {
+  const bulk = isBulkId(id) ? await bulks.get(id) : undefined
+  if (!bulk) throw unknownBulk(id)
+  return toBulk(bulk, await bulks.failures(id))
+}
 
-const isBulkId = (id: string) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)
+export const unknownBulk = (id: string) => new HttpProblem(404, `There is no bulk ${id}.`)
+
+export const isBulkId = (id: string) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)

@@ -40,7 +40,12 @@ export const sagaRoutes =
   ({ config, store, starter, feed, temporalHealth, links }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
     const grouper = config.isGrouping ? new SagaGrouper(starter, store) : undefined
-    const start = (saga: SagaRecord) => (grouper ? grouper.start(saga) : starter.start(saga, store.requestOf(saga)))
+    /** Starts its run; the saga with the workflow that carries it. */
+    async function start(saga: SagaRecord): Promise<SagaRecord> {
+      if (grouper) return { ...saga, carriedBy: await grouper.start(saga) }
+      await starter.start(saga, store.requestOf(saga))
+      return saga
+    }
 
     app.post(
       '/saga',
@@ -123,11 +128,13 @@ export const sagaRoutes =
           },
         )
       }
-      const { record: saga } = answer
-      if (saga.firstRunId === null && saga.fate === 'open') {
-        await start(saga).catch((error: Error) => {
+      let { record: saga } = answer
+      if (saga.firstRunId === null && saga.carriedBy === null && saga.fate === 'open') {
+        try {
+          saga = await start(saga)
+        } catch (error) {
           app.log.warn({ sagaId: saga.sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
-        })
+        }
       }
       return { saga, replayed: answer.kind === 'replayed' }
     }

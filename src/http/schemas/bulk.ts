@@ -1,6 +1,6 @@
 import { Type, type Static } from 'typebox'
 import { dateTime } from './common.js'
-import { CreateUserRequest, StartHeaders } from './saga.js'
+import { CancelRequest, CreateUserRequest, StartHeaders } from './saga.js'
 
 /** Sagas, or lines that should be some, of a call. */
 export const MOST_SAGAS = 10_000
@@ -48,6 +48,18 @@ export const BulkHeaders = Type.Pick(StartHeaders, ['idempotency-key'])
 
 export const BulksQuery = Type.Object(
   { limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 20 })) },
+  { additionalProperties: false },
+)
+
+/** Ends what its sagas have begun: those that go on, or those that have completed. */
+export const BulkEndRequest = Type.Object(
+  {
+    ...CancelRequest.properties,
+    expected: Type.Integer({
+      minimum: 0,
+      description: 'How many sagas it is to be; where it would be others nothing is done.',
+    }),
+  },
   { additionalProperties: false },
 )
 

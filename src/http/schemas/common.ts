@@ -23,6 +23,9 @@ export const Problem = Type.Object(
         }),
       ),
     ),
+    matching: Type.Optional(
+      Type.Integer({ description: 'How many sagas it would be, where another number was expected.' }),
+    ),
   },
   { $id: 'Problem', description: 'What went wrong (RFC 9457).' },
 )

@@ -3,14 +3,16 @@ import type { Changed } from '../types.js'
 import type { AnyService } from './barrier.js'
 import { withTransaction, type Pool } from './db.js'
 import { gapsOf } from './mirror.js'
-import { readHistory, type SagaHistory } from './saga-history.js'
-import { isEnded, recordColumns, type SagaRecord } from './saga-record.js'
+import { readHistory, readStatus, type SagaHistory } from './saga-history.js'
+import { isEnded, isReopened, recordColumns, type SagaRecord } from './saga-record.js'
 
 /** Two accounts of a saga that do not tell the same. */
 export interface Disagreement {
   sagaId: string
   /** What the saga's row is held against. */
   with: 'log' | 'barrier' | 'effects' | 'history'
+  /** The workflow of that history, where it is one that sagas share. */
+  workflowId?: string
   message: string
 }
 
@@ -64,6 +66,13 @@ export async function* audit({
 }: AuditOptions): AsyncGenerator<Disagreement, Audited> {
   const audited = { sagas: 0, forgotten: 0 }
   const byName = new Map(participants.map((one) => [one.name, one]))
+  const carriers = new Map<string, Promise<string | undefined>>()
+  /** Asked once a run, however many share it. */
+  const standingOf = (carrier: string) => {
+    const asked = carriers.get(carrier) ?? readStatus(temporal, carrier)
+    carriers.set(carrier, asked)
+    return asked
+  }
   for (let after = ''; ;) {
     const { rows } = await pool.query<SagaRecord & { quietMs: number }>(
       `SELECT ${recordColumns}, (extract(epoch FROM now() - greatest(progress_at, ended_at)) * 1000)::float8 AS "quietMs" FROM saga
@@ -91,12 +100,14 @@ export async function* audit({
           audited.sagas += 1
           const entries = log.get(saga.sagaId) ?? []
           const history = await readHistory(temporal, saga)
-          if (!history && saga.firstRunId !== null) audited.forgotten += 1
+          const carrier = saga.carriedBy === null ? undefined : await standingOf(saga.carriedBy)
+          if (!history && carrier === undefined && saga.firstRunId !== null) audited.forgotten += 1
           return [
             ...(isEnded(saga) ? logProblems(saga, entries) : []),
             ...(isEnded(saga) ? barrierProblems(saga, barrier.get(saga.sagaId) ?? [], byName) : []),
             ...(isEnded(saga) ? await effectProblems(pool, saga, byName) : []),
             ...(history && saga.quietMs > GRACE_MS ? closingProblems(saga, history) : []),
+            ...(carrier !== undefined && saga.quietMs > GRACE_MS ? carrierProblems(saga, carrier) : []),
             ...(history && isEnded(saga) ? attemptProblems(saga, entries, history) : []),
           ]
         }),
@@ -129,7 +140,7 @@ function logProblems(saga: SagaRecord, log: LogEntry[]): Disagreement[] {
   const isCompleted = saga.fate === 'completed'
   const expected: [service: string, status: string, times: number][] = [
     ['SAGA', 'started', isRefused(saga) ? 0 : 1],
-    ['SAGA', 'completed', isCompleted ? 1 : 0],
+    ['SAGA', 'completed', isCompleted || isReopened(saga) ? 1 : 0],
     ['SAGA', 'compensated', isCompleted ? 0 : 1],
     ['ROLLBACK', 'triggered', isCompleted || isRefused(saga) ? 0 : 1],
   ]
@@ -214,6 +225,13 @@ function closingProblems(saga: SagaRecord, { status }: SagaHistory): Disagreemen
   if (saga.handedOverAt || allowed[saga.fate].includes(status)) return []
   const message = `it is ${saga.status}, and its run in Temporal is ${status}`
   return [{ sagaId: saga.sagaId, with: 'history', message }]
+}
+
+/** A run that sagas share ends behind the last of them: who is not done leaves it. What it did for each of them it does not tell. */
+function carrierProblems(saga: SagaRecord, status: string): Disagreement[] {
+  if (isEnded(saga) || saga.handedOverAt || saga.carriedBy === null || status === 'RUNNING') return []
+  const message = `it is ${saga.status}, and the run that carries it, ${saga.carriedBy}, is ${status} in Temporal`
+  return [{ sagaId: saga.sagaId, with: 'history', workflowId: saga.carriedBy, message }]
 }
 
 /** Every attempt that history knows of has its row in the log; that of a lost worker from the mirror, which takes its time. */

@@ -36,7 +36,7 @@ export function makeGroupActivities({ store, starter, bulks, callsOf, times, log
     async leaveGroup() {
       const record = await store.release(sagaId)
       if (!record) return
-      await starter.start(record, store.requestOf(record)).catch((error: Error) => {
+      await starter.startByRow(record, store.requestOf(record)).catch((error: Error) => {
         logger.warn({ sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
       })
     },

@@ -14,7 +14,7 @@ const SETTLE_MS = 30_000
 const PAGE = 200
 
 /** As the index saga_to_mirror has it. */
-const ENDED = `(mirrored_at IS NULL OR mirrored_at < ended_at) AND ended_at - started_at > interval '3 s'`
+const ENDED = `carried_by IS NULL AND (mirrored_at IS NULL OR mirrored_at < ended_at) AND ended_at - started_at > interval '3 s'`
 
 /** An attempt that the log does not have. */
 export interface Gap {
@@ -112,7 +112,10 @@ function gap(service: string, lostAt: Date | undefined): Gap {
   return { service, message: `${why} (added from Temporal's history; changes nothing)` }
 }
 
-/** Adds to the log what no worker could write, from Temporal's history. */
+/**
+ * Adds to the log what no worker could write, from Temporal's history. Of sagas that share a run that has only what all of
+ * them did together, and not which of them a lost worker was calling for: of those nothing is claimed.
+ */
 export class SagaMirror {
   constructor(
     private readonly pool: Pool,
@@ -141,7 +144,7 @@ export class SagaMirror {
        UNION ALL
        (SELECT ${recordColumns} FROM saga
         WHERE fate IN ('open', 'rollback') AND status = 'NEEDS_ATTENTION'
-          AND progress_at < now() - $1 * interval '1 ms' AND (mirrored_at IS NULL OR mirrored_at < progress_at)
+          AND carried_by IS NULL AND progress_at < now() - $1 * interval '1 ms' AND (mirrored_at IS NULL OR mirrored_at < progress_at)
         LIMIT ${PAGE})`,
       [SETTLE_MS],
     )

@@ -15,6 +15,7 @@ import type {
   SagaError,
 } from '../types.js'
 import {
+  isReopened,
   toCompensationView,
   toStepView,
   type CompensationRecord,
@@ -224,6 +225,30 @@ export function afterClaim(record: SagaRecord, { cause: { failedStep, error }, r
   }
 }
 
+/**
+ * A completed saga, with no point of no return behind it, that is to be compensated after all: what it has called, the last
+ * first. Its input is erased by then; its barriers have what a compensation needs.
+ */
+export function afterReopening(record: SagaRecord, { failedStep, error }: RollbackCause): After {
+  const called = record.steps.filter(({ attempts }) => attempts > 0).toReversed()
+  const known = (name: string) => record.compensations.find(({ step }) => step === name)
+  const compensations = called
+    .toSorted((a, b) => (b.startedAt ?? '').localeCompare(a.startedAt ?? ''))
+    .map(({ step }): CompensationRecord => known(step) ?? { step, status: 'pending', attempts: 0 })
+  return {
+    changes: {
+      fate: 'rollback',
+      status: 'COMPENSATING',
+      result: null,
+      failedStep,
+      error,
+      compensations,
+      endedAt: null,
+    },
+    entries: [{ service: 'ROLLBACK', status: 'triggered', message: error.message }],
+  }
+}
+
 /** A saga of which nothing is left to compensate. */
 export function afterRollback(record: SagaRecord): After {
   const words = record.compensations.map(({ step, status }) => `${step}: ${compensationWords[status] ?? status}`)
@@ -392,9 +417,10 @@ export function taken<T extends StepRecord | CompensationRecord>(one: T): T {
 }
 
 /** Whether it is to be proved that nothing is left: something was unknown, failed, or done by a run that is gone. */
-export function isDoubtful({ openings, steps, compensations }: SagaRecord): boolean {
+export function isDoubtful(record: SagaRecord): boolean {
+  const { openings, steps, compensations } = record
   return (
-    openings > 1 ||
+    openings > (isReopened(record) ? 2 : 1) ||
     steps.some(({ outcome }) => outcome === 'unknown') ||
     compensations.some(({ error, attempts, decision }) => error !== undefined || attempts > 1 || decision !== undefined)
   )

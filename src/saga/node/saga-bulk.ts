@@ -1,4 +1,4 @@
-import type { InputProblem } from '../errors.js'
+import { FailureType, type InputProblem } from '../errors.js'
 import type { BulkActivities, BulkCall, BulkLane, BulkWindow, Status } from '../types.js'
 import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
 import { PayloadKeys } from './payload-keys.js'
@@ -87,8 +87,9 @@ const LANES = 2
 const columns = `bulk_id AS "bulkId", type, status, paused_because AS "pausedBecause", total, rejected, rejections,
   started_at AS "startedAt", ended_at AS "endedAt"`
 
-/** A saga that failed by itself: what people have cancelled says nothing of those that follow. */
-const FAILED = `(saga.status IN ('COMPENSATED', 'PARTIALLY_COMPENSATED', 'NEEDS_ATTENTION') AND cancel IS NULL)`
+/** A saga that failed by itself: what people have cancelled, or had compensated, says nothing of those that follow. */
+const FAILED = `(saga.status IN ('COMPENSATED', 'PARTIALLY_COMPENSATED', 'NEEDS_ATTENTION') AND cancel IS NULL
+  AND error ->> 'type' IS DISTINCT FROM '${FailureType.CompensationRequested}')`
 
 /** Whose run of its own has not taken it over. */
 const CARRIED = `(carried_by = '${BULK_RUN}' || saga.bulk_id AND fate IN ('open', 'rollback'))`

@@ -13,10 +13,12 @@ const WAIT_MS = 100
 
 /**
  * Starts sagas: those that come while others are under way share a run. Nobody waits for a group to fill, and one that comes
- * alone runs alone.
+ * alone runs alone. One that comes once more while its run is under way, as with a key that is repeated, is in that run.
  */
 export class SagaGrouper {
-  readonly #starts: Gathering<SagaRecord, void>
+  readonly #starts: Gathering<SagaRecord, string | null>
+  /** Until the end of its run: the workflow that carries a saga, null for its own. */
+  readonly #carriers = new Map<string, Promise<string | null>>()
   readonly #underWay = new Set<Promise<unknown>>()
 
   constructor(
@@ -26,8 +28,15 @@ export class SagaGrouper {
     this.#starts = new Gathering((records) => this.#startMany(records), { most: MOST, ready: () => this.#place() })
   }
 
-  start(record: SagaRecord): Promise<void> {
-    return this.#starts.add(record)
+  /** The workflow that carries the saga; null: its own. */
+  start(record: SagaRecord): Promise<string | null> {
+    const { sagaId } = record
+    const known = this.#carriers.get(sagaId)
+    if (known) return known
+    const carrier = this.#starts.add(record)
+    this.#carriers.set(sagaId, carrier)
+    carrier.catch(() => this.#carriers.delete(sagaId))
+    return carrier
   }
 
   async #place(): Promise<void> {
@@ -38,24 +47,32 @@ export class SagaGrouper {
     waited.abort()
   }
 
-  async #startMany(records: SagaRecord[]): Promise<void[]> {
+  async #startMany(records: SagaRecord[]): Promise<(string | null)[]> {
     const types = new Map<string, SagaRecord[]>()
     for (const record of records) types.set(record.type, [...(types.get(record.type) ?? []), record])
-    await Promise.all([...types].map(([type, some]) => this.#startAlike(type, some)))
-    return []
+    const carriers = new Map<string, string | null>()
+    await Promise.all(
+      [...types].map(async ([type, some]) => {
+        const carrier = await this.#startAlike(type, some)
+        for (const { sagaId } of some) carriers.set(sagaId, carrier)
+      }),
+    )
+    return records.map(({ sagaId }) => carriers.get(sagaId) ?? null)
   }
 
-  async #startAlike(type: string, [first, ...others]: SagaRecord[]): Promise<void> {
-    if (!first) return
-    const isAlone = others.length === 0
-    if (isAlone) await this.starter.start(first, this.store.requestOf(first))
-    else
-      await this.starter.startGroup(
-        type,
-        [first, ...others].map(({ sagaId }) => sagaId),
-      )
-    const end = this.starter.ended(isAlone ? first.sagaId : groupId(first.sagaId))
+  async #startAlike(type: string, records: SagaRecord[]): Promise<string | null> {
+    const [first] = records
+    if (!first) return null
+    const sagaIds = records.map(({ sagaId }) => sagaId)
+    const carrier = records.length === 1 ? null : groupId(first.sagaId)
+    if (carrier === null) await this.starter.start(first, this.store.requestOf(first))
+    else await this.starter.startGroup(type, sagaIds)
+    const end = this.starter.ended(carrier ?? first.sagaId)
     this.#underWay.add(end)
-    void end.then(() => this.#underWay.delete(end))
+    void end.finally(() => {
+      this.#underWay.delete(end)
+      for (const sagaId of sagaIds) this.#carriers.delete(sagaId)
+    })
+    return carrier
   }
 }

@@ -39,10 +39,20 @@ type Failure = temporal.api.failure.v1.IFailure
 /** TIMEOUT_TYPE_START_TO_CLOSE: who had begun did not end. */
 const START_TO_CLOSE = 1
 
-/** Undefined where Temporal has none of it. Throws where Temporal does not answer. */
+/** How the last run of that id stands, as Temporal names it; undefined where it has none. Throws where Temporal does not answer. */
+export async function readStatus({ workflow }: Temporal, workflowId: string): Promise<string | undefined> {
+  try {
+    return (await workflow.getHandle(workflowId).describe()).status.name
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined
+    throw error
+  }
+}
+
+/** Undefined where Temporal has none of it, as of a saga that shares a run. Throws where Temporal does not answer. */
 export async function readHistory(client: Temporal, saga: SagaRecord): Promise<SagaHistory | undefined> {
-  const { sagaId, firstRunId } = saga
-  if (firstRunId === null) return undefined
+  const { sagaId, firstRunId, carriedBy } = saga
+  if (firstRunId === null || carriedBy !== null) return undefined
   try {
     const history: SagaHistory = { status: '', events: [] }
     for (const runId of await runsOf(client, saga)) {

@@ -113,6 +113,17 @@ export function cancelCause(cancel: CancelRequest | null): RollbackCause {
   return { failedStep: null, error: { type: 'Cancelled', message } }
 }
 
+/** Why a completed saga is compensated after all. */
+export function compensationCause({ actor, reason }: Pick<CancelRequest, 'actor' | 'reason'>): RollbackCause {
+  const error = { type: 'CompensationRequested', message: `compensated by ${actor}: ${reason}` }
+  return { failedStep: null, error }
+}
+
+/** It had completed, and was compensated after all, or is to be. */
+export function isReopened({ fate, error }: Pick<SagaRecord, 'fate' | 'error'>): boolean {
+  return (fate === 'rollback' || fate === 'rolledBack') && error?.type === 'CompensationRequested'
+}
+
 /** The steps as the saga declared them when it was written down. */
 export function declaredSteps({ steps }: Pick<SagaRecord, 'steps'>): StepDeclarations {
   return Object.fromEntries(

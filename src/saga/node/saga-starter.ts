@@ -38,6 +38,9 @@ export const decisionsRunId = (decisionsId: string) => `saga-decisions-${decisio
 /** The workflow id of a bulk's run. */
 export const bulkRunId = (bulkId: string) => `${BULK_RUN}${bulkId}`
 
+/** What Temporal says of a run that is looked for. */
+type Found = Awaited<ReturnType<SagaStarter['look']>>
+
 /** Brings to Temporal what stands in the sagas' rows. Every call may be repeated. */
 export class SagaStarter {
   constructor(
@@ -84,13 +87,26 @@ export class SagaStarter {
     )
   }
 
-  /** Starts a run that takes the saga up again, under its own id: Temporal keeps it apart from any other run of it. */
-  async recover(sagaId: string, message: string): Promise<'started' | 'known'> {
+  /**
+   * Starts the run of a saga that has none, by its row. Of one that had completed, and is compensated after all, the input is
+   * erased: its run only rolls back.
+   */
+  startByRow(record: SagaRecord, request: Json): Promise<'started' | 'known'> {
+    return record.fate === 'rollback' && record.input === null
+      ? this.recover(record.sagaId)
+      : this.start(record, request)
+  }
+
+  /**
+   * Starts a run that takes the saga up again, under its own id: Temporal keeps it apart from any other run of it. `message`:
+   * how its last run was lost, where it was.
+   */
+  async recover(sagaId: string, message?: string): Promise<'started' | 'known'> {
     return this.#started(() =>
       this.client.workflow.start('recoverSaga', {
         workflowId: sagaId,
         taskQueue: this.taskQueue,
-        args: [{ message }],
+        args: message === undefined ? [] : [{ message }],
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
       }),
@@ -141,25 +157,25 @@ export class SagaStarter {
     )
   }
 
-  /** What became of the saga's last run: `open`, `forgotten`, or how it was lost. */
-  async look(sagaId: string): Promise<'open' | 'forgotten' | { lost: string }> {
+  /** What became of the last run of that id: `open`, `forgotten`, or how it was lost. `whose`: a saga's own, or one that sagas share. */
+  async look(workflowId: string, whose = 'its run'): Promise<'open' | 'forgotten' | { lost: string }> {
     try {
-      const run = await this.#soon(() => this.client.workflow.getHandle(sagaId).describe())
+      const run = await this.#soon(() => this.client.workflow.getHandle(workflowId).describe())
       if (run.status.name === 'RUNNING') return 'open'
-      return { lost: await this.#lossOf(run) }
+      return { lost: await this.#lossOf(run, whose) }
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return 'forgotten'
       throw error
     }
   }
 
-  async #lossOf({ workflowId, runId, status }: WorkflowExecutionDescription): Promise<string> {
+  async #lossOf({ workflowId, runId, status }: WorkflowExecutionDescription, whose: string): Promise<string> {
     const words: Record<string, string> = {
-      TERMINATED: 'its run was terminated',
-      TIMED_OUT: 'its run was timed out by the server',
-      CANCELLED: 'its run was closed as cancelled',
-      FAILED: 'its run failed',
-      COMPLETED: 'its run was closed as completed',
+      TERMINATED: `${whose} was terminated`,
+      TIMED_OUT: `${whose} was timed out by the server`,
+      CANCELLED: `${whose} was closed as cancelled`,
+      FAILED: `${whose} failed`,
+      COMPLETED: `${whose} was closed as completed`,
     }
     const why = await this.#soon(() =>
       this.client.workflowService.getWorkflowExecutionHistoryReverse({
@@ -176,7 +192,7 @@ export class SagaStarter {
         return reason || error?.message
       })
       .catch(() => undefined)
-    return `${words[status.name] ?? 'its run is gone'}${why ? `: ${why.slice(0, 500)}` : ''}`
+    return `${words[status.name] ?? `${whose} is gone`}${why ? `: ${why.slice(0, 500)}` : ''}`
   }
 
   async #started(start: () => Promise<unknown>): Promise<'started' | 'known'> {
@@ -233,7 +249,9 @@ export function makeSweepActivities(
   }
 
   async function start(record: SagaRecord): Promise<boolean> {
-    return (await starter.start(record, store.requestOf(record))) === 'started'
+    // A run that many share may have taken it since the list was read.
+    if ((await store.get(record.sagaId))?.firstRunId !== null) return false
+    return (await starter.startByRow(record, store.requestOf(record))) === 'started'
   }
 
   async function cancel(record: SagaRecord): Promise<boolean> {
@@ -259,17 +277,35 @@ export function makeSweepActivities(
     return (await starter.startBulk(bulk)) === 'started'
   }
 
-  /** Takes up a saga whose run is gone, however it went. */
-  async function takeUp({ sagaId, carriedBy }: SagaRecord): Promise<boolean> {
+  /** Looks at a saga's own run, and takes the saga up where that is gone. */
+  async function watch(record: SagaRecord): Promise<boolean> {
     // Also where Temporal does not answer: the next sweep looks at others first.
-    await store.markLookedAt(sagaId)
-    const found = await starter.look(carriedBy ?? sagaId)
-    if (found === 'open') return false
-    // It may have ended, and closed, since it was read.
-    const record = await store.get(sagaId)
-    if (!record || isEnded(record) || record.handedOverAt) return false
-    if (found === 'forgotten') return start(record)
-    return (await starter.recover(sagaId, found.lost)) === 'started'
+    await store.markLookedAt(record.sagaId)
+    const found = await starter.look(record.sagaId)
+    return found !== 'open' && takeUp(record, found)
+  }
+
+  /** Takes up a saga whose run is gone, however it went. */
+  async function takeUp(seen: SagaRecord, found: Exclude<Found, 'open'>): Promise<boolean> {
+    // It may have ended, and closed, since it was read, or have left the run that it shared.
+    const record = await store.get(seen.sagaId)
+    if (!record || isEnded(record) || record.handedOverAt || record.carriedBy !== seen.carriedBy) return false
+    if (found === 'forgotten') return (await starter.startByRow(record, store.requestOf(record))) === 'started'
+    return (await starter.recover(record.sagaId, found.lost)) === 'started'
+  }
+
+  /** The sagas of shared runs that are gone: Temporal is asked once a run, however many share it. */
+  async function lostTogether(): Promise<(SagaRecord & { found: Exclude<Found, 'open'> })[]> {
+    const lost = []
+    for (const carrier of await store.unwatchedCarriers(LOOK_AFTER_MS)) {
+      const found = await starter.look(carrier, 'the run that it shared').catch((error: Error) => {
+        logger.error({ workflowId: carrier, err: error }, 'Sweeping failed')
+        return 'open' as const
+      })
+      if (found === 'open') continue
+      for (const record of await store.carriedBy(carrier)) lost.push({ ...record, found })
+    }
+    return lost
   }
 
   return {
@@ -281,7 +317,9 @@ export function makeSweepActivities(
         decided: await each(await store.undecided(SWEEP_AFTER_MS), until, decide),
         decisions: await each(await decisions.unfinished(SWEEP_AFTER_MS), until, startDecisions),
         bulks: await each(await bulks.unfinished(SWEEP_AFTER_MS), until, startBulk),
-        recovered: await each(await store.unwatched(LOOK_AFTER_MS), until, takeUp),
+        recovered:
+          (await each(await store.unwatched(LOOK_AFTER_MS), until, watch)) +
+          (await each(await lostTogether(), until, (saga) => takeUp(saga, saga.found))),
         mirrored: await each(await mirror.unmirrored(), until, async (saga) => (await mirror.mirror(saga)) > 0),
         withoutProgress: await store.countWithoutProgress(PROGRESS_MS),
       }

@@ -496,8 +496,9 @@ export class SagaStore {
       if (record.handedOverAt) return handedOver(record)
       const message = redacted(loss?.message ?? 'its run was gone', this.secretsOf(record))
       const entry = { service: 'SAGA', status: 'recovered', message: `taken up again: ${message}` }
-      // Its own opening once more, as after a lost workflow task, is no second recovery.
-      const isNew = record.firstRunId !== firstRunId
+      // Its own opening once more, as after a lost workflow task, is no second recovery. Nor is the first run of its own of a
+      // saga that has left the one it shared.
+      const isNew = record.firstRunId !== firstRunId && (loss !== undefined || record.firstRunId !== null)
       const recovered = await save(
         { ...(isNew && afterRecovery(record)), firstRunId, carriedBy: null, openings: record.openings + 1 },
         isNew ? [entry] : [],
@@ -795,10 +796,10 @@ export class SagaStore {
     )
   }
 
-  /** Open sagas that were to be cancelled `olderThanMs` ago and have not begun to roll back. */
+  /** Open sagas that were to be cancelled `olderThanMs` ago and have not begun to roll back; those that share a run see it there. */
   uncancelled(olderThanMs: number): Promise<SagaRecord[]> {
     return this.#list(
-      `fate = 'open' AND first_run_id IS NOT NULL AND (cancel ->> 'at')::timestamptz < now() - $1 * interval '1 ms'`,
+      `fate = 'open' AND first_run_id IS NOT NULL AND carried_by IS NULL AND (cancel ->> 'at')::timestamptz < now() - $1 * interval '1 ms'`,
       olderThanMs,
     )
   }
@@ -808,19 +809,36 @@ export class SagaStore {
     return this.#list(`decided_at < now() - $1 * interval '1 ms'`, olderThanMs)
   }
 
-  /**
-   * Unfinished sagas that have not moved, and whose run nobody has looked at, for `olderThanMs`; 200 at most. Those that a
-   * bulk carries go on with its run.
-   */
+  /** Unfinished sagas with a run of their own that have not moved, and whose run nobody has looked at, for `olderThanMs`; 200 at most. */
   unwatched(olderThanMs: number): Promise<SagaRecord[]> {
     return this.#list(
-      `NOT ${IN_BULK} AND greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`,
+      `carried_by IS NULL AND greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`,
       olderThanMs,
       {
         order: 'greatest(progress_at, looked_at)',
         limit: 200,
       },
     )
+  }
+
+  /** The runs that carry sagas which have not moved for `olderThanMs`. That of a bulk is looked after with the bulk. */
+  async unwatchedCarriers(olderThanMs: number): Promise<string[]> {
+    const { rows } = await this.pool.query<{ carriedBy: string }>(
+      `SELECT DISTINCT carried_by AS "carriedBy" FROM saga
+       WHERE fate IN ('open', 'rollback') AND carried_by IS NOT NULL AND bulk_id IS NULL AND handed_over_at IS NULL
+         AND type = ANY ($2) AND progress_at < now() - $1 * interval '1 ms'`,
+      [olderThanMs, [...this.#types.keys()]],
+    )
+    return rows.map(({ carriedBy }) => carriedBy)
+  }
+
+  /** Unfinished sagas that share that run; 500 at most. */
+  async carriedBy(carrier: string): Promise<SagaRecord[]> {
+    const { rows } = await this.pool.query(
+      `SELECT ${recordColumns} FROM saga WHERE fate IN ('open', 'rollback') AND carried_by = $1 ORDER BY started_at LIMIT 500`,
+      [carrier],
+    )
+    return rows
   }
 
   /** The saga's run was looked at. */
@@ -907,6 +925,7 @@ export class SagaStore {
   /** What starts the saga again, as it was started. */
   requestOf({ input: kept, failures, parentId }: SagaRecord): Json {
     const input = this.#keys.open(kept)
+    if (input === null) return null
     return failures && parentId === null ? { ...(input as object), failures: failures as unknown as Json } : input
   }
 

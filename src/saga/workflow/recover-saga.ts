@@ -25,7 +25,11 @@ export function recoverSaga(loss?: Loss): Promise<Json> {
       around.attention.show()
       if (recovery.go === 'ended') return recovery.ending
       const { type, request, steps, settings, cause, isClaimed, pastPivot } = recovery
-      next = () => makeContinueAsNewFunc({ workflowType: type })(request)
+      // One that is compensated after its end has no input left to be started with.
+      next = () =>
+        isClaimed && request === null
+          ? makeContinueAsNewFunc<typeof recoverSaga>()()
+          : makeContinueAsNewFunc({ workflowType: type })(request)
       if (pastPivot) return around.again()
       state.follow(steps)
       const run = makeRun(steps, { settings }, around)
