@@ -34,7 +34,7 @@ export class BulkClient {
     const response = await this.#answered(`/saga/bulk${skipInvalid ? '?onInvalid=skip' : ''}`, () => ({
       method: 'POST',
       headers,
-      body: Readable.toWeb(createReadStream(file)) as unknown as NonNullable<RequestInit['body']>,
+      body: Readable.toWeb(createReadStream(file)) as NonNullable<RequestInit['body']>,
       duplex: 'half',
     }))
     const isReplayed = response.headers.has('idempotent-replayed')

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HttpProblem } from './problem.js'
 
@@ -20,6 +21,19 @@ export function headProblem({ headers }: FastifyRequest): HttpProblem | undefine
   const charset = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(type)?.[1] ?? 'utf-8'
   if (encoding !== 'identity') return new HttpProblem(415, 'Send the body as it is, without Content-Encoding.')
   return charset.toLowerCase() === 'utf-8' ? undefined : new HttpProblem(415, 'Send the body in UTF-8.')
+}
+
+/** Refuses a body that says how large it is, before any of it is read; its sender reads the answer once all of it is sent. */
+export const refuseLarge =
+  (bodyLimit: number) =>
+  async ({ headers }: FastifyRequest, _reply: unknown, body: Readable): Promise<Readable> => {
+    if (Number(headers['content-length'] ?? 0) <= bodyLimit) return body
+    body.resume()
+    throw tooLarge(bodyLimit)
+  }
+
+export function tooLarge(bodyLimit: number): HttpProblem {
+  return new HttpProblem(413, `The body has more than ${bodyLimit / 2 ** 20} MiB; send it in several calls.`)
 }
 
 function textProblem(body: Buffer): HttpProblem | undefined {

@@ -1,8 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { headProblem } from './body.js'
-import { HttpProblem } from './problem.js'
+import { headProblem, tooLarge } from './body.js'
 
 /** A line that is not blank, by its number from 1: what it holds, or why it holds nothing. */
 export type Line = { line: number; value: unknown } | { line: number; problem: string }
@@ -38,8 +37,7 @@ export function acceptNdjson(app: FastifyInstance, bodyLimit: number): void {
   }
 
   app.addContentTypeParser('application/x-ndjson', (request, body, done) => {
-    const length = Number(request.headers['content-length'] ?? 0)
-    done(headProblem(request) ?? (length > bodyLimit ? tooLarge(bodyLimit) : null), lines(request, body))
+    done(headProblem(request) ?? null, lines(request, body))
   })
 }
 
@@ -80,7 +78,3 @@ async function* split(body: Readable, bodyLimit: number): AsyncGenerator<Buffer 
 }
 
 const isBlank = (text: Buffer) => text.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d)
-
-function tooLarge(bodyLimit: number): HttpProblem {
-  return new HttpProblem(413, `The body has more than ${bodyLimit / 2 ** 20} MiB; send it in several calls.`)
-}

@@ -88,7 +88,7 @@ async function list(path: string): Promise<Saga[]> {
   return ((await response.json()) as { sagas: Saga[] }).sagas
 }
 
-const names = (of: Saga[]) => of.map(({ input }) => input.username).toSorted()
+const names = (of: Saga[]) => of.map(({ input }) => String(input.username)).toSorted()
 
 /** How many sagas were written for users whose name begins so. */
 const written = async (name: string) => (await list(`/saga?q=${encodeURIComponent(name)}`)).length

@@ -9,6 +9,7 @@ import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser } from '../../workflows/create-user-input.js'
 import { coercing, strict } from '../../validation.js'
 import type { AppContext } from '../app.js'
+import { refuseLarge } from '../body.js'
 import { BulkIntake } from '../bulk-intake.js'
 import { toBulk, toBulkAccepted, toBulkSummary } from '../bulk-view.js'
 import { streaming, type EventStreams } from '../event-streams.js'
@@ -47,6 +48,7 @@ export const bulkRoutes =
           response: answers({ 202: ref(BulkAccepted, { headers: accepted }) }, 400, 413, 415, 422),
         },
         bodyLimit: BULK_BYTES,
+        preParsing: refuseLarge(BULK_BYTES),
         // Its sagas are looked at one by one, as they come.
         validatorCompiler: ({ schema, httpPart }) =>
           httpPart === 'body' ? () => true : (httpPart === 'querystring' ? coercing : strict).compile(schema as object),
