@@ -37,3 +37,7 @@ ALTER TABLE saga ADD COLUMN bulk_id uuid REFERENCES saga_bulk, ADD COLUMN bulk_p
 CREATE UNIQUE INDEX saga_of_bulk ON saga (bulk_id, bulk_position) INCLUDE (status) WHERE bulk_id IS NOT NULL;
 -- Counted at each start of a single saga.
 CREATE INDEX saga_single_unfinished ON saga (started_at) WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL;
+
+-- A saga's row is changed a few times within moments, mostly in columns without an index: room in its page for the next
+-- version spares the indexes. Measured: 75 of 100 changes instead of 3, and a third of PostgreSQL's CPU for a bulk.
+ALTER TABLE saga SET (fillfactor = 50);

@@ -106,8 +106,8 @@ test.each([
 })
 
 test('a participant that takes one call at a time is not asked for more', () => {
-  const { invokeMany: _, ...plain } = user
-  expect(throughBarrier(pool, plain)).not.toHaveProperty('invokeTogether')
+  const { name, invoke } = ownServices.A.participant as unknown as Pick<AnyService, 'name'> & { invoke: never }
+  expect(throughBarrier(pool, { name, invoke })).not.toHaveProperty('invokeTogether')
 })
 
 test('the three services do for many what they do for one', async () => {

@@ -86,14 +86,13 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
       const as =
         order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
-      const { invokeTogether } = as
-      const isFirst = start.ended === 0
+      const together = slots && start.ended === 0 ? as.invokeTogether : undefined
       return {
         alone: () => {
           givenUp = new AbortController()
           return call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
         },
-        ...(slots && invokeTogether && isFirst && { together: () => call({ ...as, invoke: invokeTogether }, key) }),
+        ...(together && { together: () => call({ ...as, invoke: together }, key) }),
       }
     }
     const write = (end: AttemptEnd['end']) => {

@@ -36,11 +36,10 @@ export function withFailureInjection(
     if (failure?.when === 'after') await strike(failure, call.step, injection.timeoutMs)
     return result
   }
-  const { invokeTogether, ...alone } = participant
-  const isInvokeSpared = !injection.failures.some(({ on, mode }) => on === 'invoke' && mode !== 'none')
+  const { invokeTogether: _, ...alone } = participant
+  const failsInvokes = injection.failures.some(({ on, mode }) => on === 'invoke' && mode !== 'none')
   return {
-    ...alone,
-    ...(invokeTogether && isInvokeSpared && { invokeTogether }),
+    ...(failsInvokes ? alone : participant),
     invoke: (call) => around(call, 'invoke', (as) => as.invoke(call)),
     compensate: (call) => around(call, 'compensate', (as) => as.compensate(call)),
   }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ApplicationFailure } from '@temporalio/common'
+import type { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { applicationFailureOf, FailureType, toSagaError } from '../errors.js'
 import type {
@@ -96,28 +96,23 @@ const leaves: Answer = {
 }
 
 /** A call may take so much longer than half of the others, in ms at least and in all. */
-const STRAGGLING = { leastMs: 300, times: 4 }
+const STRAGGLING = { leastMs: 1_000, times: 4 }
 
-/** The answers, in their order; of those that nobody should wait for what `leave` says in their place. */
+/** The answers, in their order; of those that nobody should wait for what `leave` says in their place. None rejects. */
 async function untilStragglers<T>(all: Promise<T>[], leave: (i: number) => T): Promise<T[]> {
   const answers = new Map<number, T>()
   const began = Date.now()
   let timer: NodeJS.Timeout | undefined
-  const straggling = new Promise<void>((resolve) => {
-    for (const [i, one] of all.entries()) {
-      void one.then(
-        (answer) => {
-          answers.set(i, answer)
-          if (timer || answers.size < all.length / 2) return
-          const mostMs = Math.max(STRAGGLING.leastMs, STRAGGLING.times * (Date.now() - began))
-          timer = setTimeout(resolve, began + mostMs - Date.now())
-        },
-        () => {},
-      )
-    }
+  let waitNoLonger = () => {}
+  const straggling = new Promise<void>((resolve) => (waitNoLonger = resolve))
+  const answered = all.map(async (one, i) => {
+    answers.set(i, await one)
+    if (timer || answers.size * 2 < all.length) return
+    const took = Date.now() - began
+    timer = setTimeout(waitNoLonger, Math.max(STRAGGLING.leastMs, STRAGGLING.times * took) - took)
   })
   try {
-    await Promise.race([Promise.all(all), straggling])
+    await Promise.race([Promise.all(answered), straggling])
   } finally {
     clearTimeout(timer)
   }

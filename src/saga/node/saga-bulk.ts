@@ -74,7 +74,7 @@ export interface BulkLimits {
   failedWindows: number
 }
 
-const LIMITS: BulkLimits = { window: 500, stuck: 100, failedWindows: 5 }
+const LIMITS: BulkLimits = { window: 250, stuck: 100, failedWindows: 5 }
 
 /** Rows of a statement. */
 const ROWS_AT_ONCE = 1_000

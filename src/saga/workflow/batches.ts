@@ -149,7 +149,7 @@ export class Batches {
   /** Until the sagas that go on in this turn have all moved, or seem to: one that waits for two steps at once may not. */
   async #quiet(): Promise<void> {
     for (let left = QUIET, known = this.#moving; left > 0 && this.#moving > 0; left -= 1) {
-      await undefined
+      await Promise.resolve()
       if (known !== this.#moving) {
         known = this.#moving
         left = QUIET

@@ -126,9 +126,13 @@ class Member implements Run, People {
     return new Promise<never>(() => {})
   }
 
-  sleep(ms: number): Promise<void> {
+  /** Until then, or until it is stopped. */
+  sleep(ms: number, stop?: Stop): Promise<void> {
     this.batches.moved()
-    return new Promise((resolve) => this.batches.alarm(ms, resolve))
+    return new Promise((resolve) => {
+      this.batches.alarm(ms, resolve)
+      stop?.onStop(resolve)
+    })
   }
 
   alarm(ms: number, ring: () => void): () => void {
@@ -220,13 +224,13 @@ class GroupedCaller implements Calls {
     if (type === FailureType.LeavesGroup || type === FailureType.UnreadablePayload) return this.member.leave()
     const { attempts, firstDelayMs } = policy
     if (!isRetryable(error) || attempts <= 1 || Date.now() + firstDelayMs > limits.until) throw error
-    await new Promise<void>((resolve) => {
-      void this.member.sleep(firstDelayMs).then(resolve)
-      limits.stop?.onStop(resolve)
-    })
+    await this.member.sleep(firstDelayMs, limits.stop)
     throwIfStopped(limits)
-    const left = afterFirst(policy)
-    return attempt().catch((next: unknown) => this.#again(next, left, limits, attempt))
+    try {
+      return await attempt()
+    } catch (next) {
+      return this.#again(next, afterFirst(policy), limits, attempt)
+    }
   }
 }
 
