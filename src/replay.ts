@@ -25,7 +25,21 @@ type History = Awaited<ReturnType<ReturnType<Temporal['client']['workflow']['get
 let temporal: Temporal | undefined
 
 /** A history, and how it is called. */
-async function readHistory(source: string): Promise<{ history: History; name: string }> {
+interface Named {
+  history: History
+  name: string
+}
+
+/** What a source names: one history, and of a bulk those of its lanes too. */
+async function readHistories(source: string): Promise<Named[]> {
+  const first = await readHistory(source)
+  const lanes = (first.history.events ?? []).flatMap(({ childWorkflowExecutionStartedEventAttributes: child }) =>
+    child?.workflowType?.name === 'bulkLane' ? [child.workflowExecution?.workflowId ?? ''] : [],
+  )
+  return temporal ? [first, ...(await Promise.all([...new Set(lanes)].map(readHistory)))] : [first]
+}
+
+async function readHistory(source: string): Promise<Named> {
   if (existsSync(source) && statSync(source).isFile()) {
     return { history: JSON.parse(readFileSync(source, 'utf8')), name: source }
   }
@@ -70,8 +84,8 @@ try {
     dataConverter: encryptionBy(payloadKeys),
   }
   const disagreeing: string[] = []
-  for (const source of sources) {
-    const { history, name } = await readHistory(source)
+  const histories = await Promise.all(sources.map(readHistories))
+  for (const { history, name } of histories.flat()) {
     const events = history.events?.length ?? 0
     try {
       // Under its own id, of which those of nested sagas are made.
@@ -79,13 +93,13 @@ try {
       await Worker.runReplayHistory(code, history, workflowId || undefined)
       console.log(`${name}: ${events} events replay`)
     } catch (error) {
-      disagreeing.push(source)
+      disagreeing.push(name)
       console.log(`${name}: ${(error as Error).message}`)
     }
   }
   await temporal?.connection.close()
   if (disagreeing.length > 0) {
-    failProgram(`${disagreeing.length} of ${sources.length} do not replay against the workflow code as it is now.`)
+    failProgram(`${disagreeing.length} of ${histories.flat().length} do not replay against the workflow code as it is now.`)
   }
 } catch (error) {
   failProgram(error)
