@@ -99,7 +99,9 @@ try {
   }
   await temporal?.connection.close()
   if (disagreeing.length > 0) {
-    failProgram(`${disagreeing.length} of ${histories.flat().length} do not replay against the workflow code as it is now.`)
+    failProgram(
+      `${disagreeing.length} of ${histories.flat().length} do not replay against the workflow code as it is now.`,
+    )
   }
 } catch (error) {
   failProgram(error)
