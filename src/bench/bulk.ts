@@ -51,7 +51,7 @@ export const bulks: Part = async (servers, plan, record) => {
 
 /** So many sagas in as few bulks as they go into. */
 export async function bulk(contender: Contender, kind: Kind, sagas: number): Promise<Measured> {
-  const { database, temporal } = contender
+  const { temporal } = contender
   await contender.prepare(kind)
   const sizes = Array.from({ length: Math.ceil(sagas / MOST) }, (_, i) => Math.min(MOST, sagas - i * MOST))
   const bodies = sizes.map((size) => linesOf(kind, size))
@@ -67,12 +67,7 @@ export async function bulk(contender: Contender, kind: Kind, sagas: number): Pro
     return { ack: Math.max(...acknowledgements), ended: await Promise.all(ends) }
   })
   const bulkIds = answer.ended.map(({ bulkId }) => bulkId)
-  const { rows } = await database.query<Ended & { endedAt: Date }>(
-    `SELECT saga_id AS "sagaId", status, ended_at AS "endedAt" FROM saga WHERE bulk_id = ANY ($1)`,
-    [bulkIds],
-  )
-  if (rows.length !== sagas) throw new Error(`Of ${sagas} sagas of ${bulkIds.join(', ')} there are ${rows.length}`)
-  await checkRows(database, rows, { kind, refusedOf: REFUSED_OF_BULK })
+  const rows = await checked(contender, kind, { bulkIds, sagas })
   // PostgreSQL's clock is ours.
   const ms = rows.reduce((latest, { endedAt }) => Math.max(latest, endedAt.getTime()), 0) - began
   const carriers = bulkIds.map((id) => ({ id: `saga-bulk-${id}`, sagas: sagas / bulkIds.length }))
@@ -83,6 +78,21 @@ export async function bulk(contender: Contender, kind: Kind, sagas: number): Pro
     ...used,
     ...(temporal && (await historyOfChains(temporal, carriers))),
   }
+}
+
+/** The sagas of bulks, when each has ended as it should. */
+async function checked(
+  { database }: Contender,
+  kind: Kind,
+  { bulkIds, sagas }: { bulkIds: string[]; sagas: number },
+): Promise<{ endedAt: Date }[]> {
+  const { rows } = await database.query<Ended & { endedAt: Date }>(
+    `SELECT saga_id AS "sagaId", status, ended_at AS "endedAt" FROM saga WHERE bulk_id = ANY ($1)`,
+    [bulkIds],
+  )
+  if (rows.length !== sagas) throw new Error(`Of ${sagas} sagas of ${bulkIds.join(', ')} there are ${rows.length}`)
+  await checkRows(database, rows, { kind, refusedOf: REFUSED_OF_BULK })
+  return rows
 }
 
 /** As many by the statements alone. */
@@ -98,26 +108,31 @@ async function loop(limit: Contender, kind: Kind, sagas: number): Promise<Measur
 
 async function besideNothing(contender: Contender, sagas: number): Promise<Measured> {
   await contender.prepare('happy')
-  return (await inLanes(() => contender.one('happy'), { sagas, inFlight: 1 })).timed
+  const { answers, timed } = await inLanes(() => contender.one('happy'), { sagas, inFlight: 1 })
+  await checkRows(contender.database, answers, { kind: 'happy' })
+  return timed
 }
 
 /** Single sagas one at a time while a bulk of so many runs. */
 async function besideBulk(contender: Contender, sagas: number): Promise<Measured> {
   await contender.prepare('happy')
   const { accepted } = await post(contender, linesOf('happy', sagas))
-  const latencies: number[] = []
+  const over = untilEnded(contender.url + accepted.links.events)
   const bulk = { isOver: false }
-  const over = untilEnded(contender.url + accepted.links.events).finally(() => (bulk.isOver = true))
+  const noted = () => void (bulk.isOver = true)
+  void over.then(noted, noted)
+  const singles: Ended[] = []
+  const latencies: number[] = []
   while (!bulk.isOver) {
     const asked = performance.now()
-    await contender.one('happy')
+    singles.push(await contender.one('happy'))
     latencies.push(performance.now() - asked)
   }
-  await over
-  return {
-    throughput: 1_000 / (latencies.reduce((sum, ms) => sum + ms, 0) / latencies.length),
-    ...percentiles(latencies),
-  }
+  const { bulkId } = await over
+  await checked(contender, 'happy', { bulkIds: [bulkId], sagas })
+  await checkRows(contender.database, singles, { kind: 'happy' })
+  const mean = latencies.reduce((sum, ms) => sum + ms, 0) / latencies.length
+  return { throughput: 1_000 / mean, ...percentiles(latencies) }
 }
 
 async function post({ url }: Contender, body: Buffer): Promise<{ accepted: BulkAccepted; ms: number }> {
@@ -127,8 +142,14 @@ async function post({ url }: Contender, body: Buffer): Promise<{ accepted: BulkA
   return { accepted, ms: performance.now() - asked }
 }
 
-/** Follows the events of a bulk until it has ended. */
-async function untilEnded(events: string): Promise<Bulk> {
+/** Follows the events of a bulk until it has ended. Where that fails it is heard of when it is awaited, and not before. */
+function untilEnded(events: string): Promise<Bulk> {
+  const ended = follow(events)
+  ended.catch(() => {})
+  return ended
+}
+
+async function follow(events: string): Promise<Bulk> {
   const { body } = await fetch(events, { headers: { accept: 'text/event-stream' } })
   let text = ''
   for await (const chunk of body?.pipeThrough(new TextDecoderStream()) ?? []) {

@@ -30,8 +30,12 @@ const WATCH_MS = 100
 export function watchMemory(pid: number): () => number {
   let most = 0
   const look = () => {
-    const [, kB = '0'] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
-    most = Math.max(most, Number(kB) / 1_024)
+    try {
+      const [, kB = '0'] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
+      most = Math.max(most, Number(kB) / 1_024)
+    } catch {
+      // It has ended meanwhile, and what it was asked for fails.
+    }
   }
   const timer = setInterval(look, WATCH_MS)
   return () => {
