@@ -150,6 +150,12 @@ export function loadPayloadKeys(env: NodeJS.ProcessEnv = process.env): PayloadKe
   return payloadKeys(env['PAYLOAD_KEYS'] || undefined)
 }
 
+/** For `npm run bulk`: who sends, where there is a login. */
+export function loadBulkConfig(env: NodeJS.ProcessEnv = process.env): { token?: string } {
+  const token = env['API_TOKEN']
+  return token ? { token } : {}
+}
+
 /** Settings of `npm start`. Throws a ConfigError that names the variable at fault. */
 export function loadStartConfig(env: NodeJS.ProcessEnv = process.env): StartConfig {
   return read(startSettings, env)

@@ -10,7 +10,7 @@ import { chromium } from 'playwright-core'
  *   npm run screenshots                                       into docs/screenshots
  *   npm run screenshots -- --url http://127.0.0.1:3000 --into some/folder
  *
- * It starts a handful of sagas first, one of each end. One that is stuck on B is left so, those on A are decided.
+ * It starts a handful of sagas first, one of each end, and a bulk. One that is stuck on B is left so, those on A are decided.
  */
 const { values } = parseArgs({
   options: {
@@ -64,6 +64,10 @@ const retry = { filter: { step: 'A' }, action: 'retry', reason: 'the network is 
 const { decisionsId } = await post('/saga/decisions', retry)
 await becomes(atA, 'COMPENSATED')
 
+const line = (n) => ({ username: `User ${n}`, address: `${n} St James’s Square`, payment: '4242 4242 4242 4242' })
+const lines = Array.from({ length: 500 }, (_, n) => ({ ...line(n + 1), failures: n % 20 === 7 ? refusedC : {} }))
+const { bulkId } = await post('/saga/bulk?onInvalid=skip', { sagas: [...lines, { username: 'Nobody' }] })
+
 const views = {
   start: '/',
   list: '/sagas',
@@ -71,6 +75,9 @@ const views = {
   'saga-completed': `/saga/${completed}`,
   'saga-rolled-back': `/saga/${rolledBack}`,
   'saga-stuck': `/saga/${stuck}`,
+  bulks: '/bulk',
+  bulk: `/bulk/${bulkId}`,
+  'list-of-bulk': `/sagas?bulk=${bulkId}&status=COMPENSATED`,
   decisions: `/decisions/${decisionsId}`,
   log: '/log',
   overview: '/overview?minutes=15',

@@ -450,7 +450,16 @@ export interface BulkCall {
   bulkId: string
 }
 
-/** The next sagas of a bulk that are to be run. */
+/** A part of a bulk: every so manyth window of its sagas. */
+export interface BulkLane {
+  /** Counted from 0. */
+  lane: number
+  lanes: number
+  /** The place behind which those stand whose turn has not come. */
+  after: number
+}
+
+/** The next sagas of a lane that are to be run. */
 export interface BulkWindow {
   /** None: those that are left are under way, or wait for the bulk to be resumed. */
   sagaIds: string[]
@@ -458,14 +467,18 @@ export interface BulkWindow {
   upTo: number
   /** Sagas of a window at most. */
   most: number
-  /** Nothing is left to be run: the bulk has ended, or has paused. */
-  isOver: boolean
 }
 
-/** What the run of a bulk asks for, under the bulk's id in the place of a saga's. */
+/** What a lane's run asks for, under the bulk's id in the place of a saga's. */
 export interface BulkCalls {
-  /** Decides by the bulk's sagas whether it goes on. `after`: the place behind which those stand whose turn has not come. */
-  nextWindow(order: { after: number }): Promise<BulkWindow>
+  /** Decides by the bulk's sagas whether it goes on. */
+  nextWindow(order: BulkLane): Promise<BulkWindow>
+}
+
+/** The workflow's side of a bulk; src/saga/node/saga-bulk.ts implements it. */
+export interface BulkActivities {
+  /** `isOver`: the bulk has ended, or has paused and nothing of it is left to be run. `lanes`: how many have sagas to run. */
+  bulkStanding(bulk: BulkCall): Promise<{ isOver: boolean; lanes: number }>
 }
 
 /** One call for each of many sagas. */

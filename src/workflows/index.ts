@@ -2,6 +2,6 @@
 export { createUserSaga } from './create-user.js'
 export { recoverSaga } from '../saga/workflow/recover-saga.js'
 export { sagaGroup } from '../saga/workflow/saga-group.js'
-export { sagaBulk } from '../saga/workflow/saga-bulk.js'
+export { bulkLane, sagaBulk } from '../saga/workflow/saga-bulk.js'
 export { sagaDecisions } from '../saga/workflow/saga-decisions.js'
 export { sagaSweep } from '../saga/workflow/saga-sweep.js'

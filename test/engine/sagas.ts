@@ -3,6 +3,7 @@ import { compensatable, defineSaga, pivot, retriable } from '../../src/saga/work
 import type { effectService } from '../helpers/engine.js'
 
 export { recoverSaga } from '../../src/saga/workflow/recover-saga.js'
+export { bulkLane, sagaBulk } from '../../src/saga/workflow/saga-bulk.js'
 export { sagaGroup } from '../../src/saga/workflow/saga-group.js'
 
 type Effect = ReturnType<typeof effectService>

@@ -18,10 +18,10 @@ import type { AnyService } from '../../src/saga/node/barrier.js'
 import { Slots } from '../../src/saga/node/gathering.js'
 import { makeGroupActivities } from '../../src/saga/node/group.js'
 import { SagaMirror } from '../../src/saga/node/mirror.js'
-import { SagaBulks, type BulkLimits } from '../../src/saga/node/saga-bulk.js'
+import { makeBulkActivities, SagaBulks, type BulkLimits } from '../../src/saga/node/saga-bulk.js'
 import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
-import { makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
+import { bulkQueue, makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
 import type { SagaType } from '../../src/saga/node/saga-type.js'
 import { completeFailures, type Failures, type FailuresInput } from '../../src/saga/failure.js'
@@ -120,6 +120,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const activities = {
     ...sweep,
     ...makeDecisionsActivities(decisions, starter, logger),
+    ...makeBulkActivities(bulks),
     ...makeSagaActivities(makeSagaCalls({ ...calls, store })),
     ...makeGroupActivities({
       ...grouped,
@@ -129,11 +130,11 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     }),
   }
   let workflowBundle = await bundleWorkflows(options.workflows)
-  const startWorker = async () => {
+  const startOne = async (taskQueue: string) => {
     const worker = await Worker.create({
       connection: temporal.connection,
       namespace: name,
-      taskQueue: TASK_QUEUE,
+      taskQueue,
       workflowBundle,
       activities,
       ...(options.interceptors && { interceptors: options.interceptors }),
@@ -144,6 +145,10 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       worker.shutdown()
       await done
     }
+  }
+  const startWorker = async () => {
+    const stops = await Promise.all([TASK_QUEUE, bulkQueue(TASK_QUEUE)].map(startOne))
+    return () => Promise.all(stops.map((stop) => stop()))
   }
   let stopWorker = await startWorker()
   const config = loadConfig({ DATABASE_URL: database, PORT: '0', TEMPORAL_UI_URL: temporalUi, LOG_LEVEL: 'silent' })
@@ -198,12 +203,17 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       return rows.map(({ service }) => service)
     },
     async replay({ failedTasks = false } = {}) {
-      for (const sagaId of [...sagas.started, ...groups]) {
+      const replayed = [...sagas.started, ...groups]
+      for (const sagaId of replayed) {
         // The latest run first, then those that it has continued.
         let runId: string | undefined
         do {
           const history = await temporal.client.workflow.getHandle(sagaId, runId).fetchHistory()
           await Worker.runReplayHistory({ workflowBundle }, history, sagaId)
+          for (const { childWorkflowExecutionStartedEventAttributes: child } of history.events ?? []) {
+            const laneId = child?.workflowType?.name === 'bulkLane' ? child.workflowExecution?.workflowId : undefined
+            if (laneId && !replayed.includes(laneId)) replayed.push(laneId)
+          }
           const failed = (history.events ?? []).flatMap(({ workflowTaskFailedEventAttributes: failed }) =>
             failed && CODE_FAILED.has(failed.cause ?? 0) ? [failed.failure?.message] : [],
           )

@@ -6,6 +6,7 @@ import addFormats from 'ajv-formats'
 import { launchChromium, openPage } from '../helpers/browser.js'
 import { ada, Sagas } from '../helpers/sagas.js'
 import { readShared } from '../helpers/shared.js'
+import { until } from '../helpers/until.js'
 
 interface Operation {
   summary?: string
@@ -79,7 +80,7 @@ test('every operation says what it is for, what it answers with, and how it refu
 
 test('what the routes share has a name', () => {
   expect(Object.keys(document.components.schemas)).toEqual(
-    expect.arrayContaining(['Problem', 'Saga', 'SagaAccepted', 'SagaPlan', 'LogRow']),
+    expect.arrayContaining(['Problem', 'Saga', 'SagaAccepted', 'SagaPlan', 'LogRow', 'Bulk', 'BulkAccepted']),
   )
 })
 
@@ -128,6 +129,24 @@ describe('an answer is as the document says', () => {
     expect(progress).toMatchObject({ status: 'done', matching: 0 })
   })
 
+  test('for a bulk', async () => {
+    const saga = { ...ada, failures: refusedC }
+    const { bulkId } = (await post('/saga/bulk?onInvalid=skip', { sagas: [saga, {}] })) as { bulkId: string }
+    const whole = () =>
+      get(`/saga/bulk/${bulkId}`, '/saga/bulk/{id}') as Promise<{ status: string; failures: object[] }>
+    const bulk = await until('the bulk has ended', async () => {
+      const found = await whole()
+      return found.status === 'ENDED' && found
+    })
+    expect(bulk).toMatchObject({ compensated: 1, rejected: 1, failures: [{ step: 'C', count: 1 }] })
+    expect(await get(`/saga?bulk=${bulkId}`)).toMatchObject({ sagas: [{ bulkId }] })
+    await get('/saga/bulk?limit=1')
+    await post(`/saga/bulk/${bulkId}/resume`, {}, '/saga/bulk/{id}/resume')
+    const ndjson = { 'content-type': 'application/x-ndjson' }
+    const lines = await sagas.request('/saga/bulk', { method: 'POST', headers: ndjson, body: '{}\n?' })
+    expect(await expectDocumented(lines, 'post', '/saga/bulk')).toMatchObject({ status: 400 })
+  })
+
   test('where the request is at fault', async () => {
     const unknown = randomUUID()
     const refused = [
@@ -142,9 +161,11 @@ describe('an answer is as the document says', () => {
       await post(`/saga/${unknown}/decision`, {}, '/saga/{id}/decision'),
       await post('/saga/decisions', { filter: {} }),
       await get(`/saga/decisions/${unknown}`, '/saga/decisions/{id}'),
+      await post('/saga/bulk', { sagas: [] }),
+      await get(`/saga/bulk/${unknown}`, '/saga/bulk/{id}'),
     ]
     expect(refused.map((problem) => (problem as { status: number }).status)).toEqual([
-      ...[400, 400, 400, 400, 404, 404, 404, 404, 400, 400, 404],
+      ...[400, 400, 400, 400, 404, 404, 404, 404, 400, 400, 404, 400, 404],
     ])
   })
 

@@ -4,6 +4,7 @@ import type { Failures } from '../../src/http/schemas/failure.js'
 import type { Login } from '../../src/http/schemas/login.js'
 import type { LogRow, Logs } from '../../src/http/schemas/log.js'
 import type { DecisionsAccepted, DecisionsProgress, DecisionsRequest } from '../../src/http/schemas/decisions.js'
+import type { Bulk, BulkAccepted, BulkSummary } from '../../src/http/schemas/bulk.js'
 import type { Overview } from '../../src/http/schemas/overview.js'
 import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
 import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
@@ -11,12 +12,15 @@ import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan }
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
 export type { CreateUserRequest, Login, LogRow, Saga, SagaAccepted, SagaPlan }
 export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
+export type { Bulk, BulkAccepted, BulkSummary, Problem }
+export type Rejection = Bulk['rejections'][number]
 export type { Overview, OverviewPoint } from '../../src/http/schemas/overview.js'
 export type { SagaCompensation, SagaStatus, SagaStep } from '../../src/http/schemas/saga.js'
 
 /** The server answered, and said what is wrong. */
 export class ApiError extends Error {
-  constructor(readonly problem: Problem) {
+  /** `matching`: how many sagas a call would touch, where it was refused for another number. */
+  constructor(readonly problem: Problem & { matching?: number }) {
     super(problem.detail)
   }
 }
@@ -83,6 +87,42 @@ export const decideMany = (request: Omit<DecisionsRequest, 'actor'> & { actor?: 
 export const getDecisions = (decisionsId: string): Promise<DecisionsProgress> =>
   call(`/saga/decisions/${encodeURIComponent(decisionsId)}`)
 
+/** How far a call that started many sagas has come. */
+export const getBulk = (bulkId: string): Promise<Bulk> => call(bulkPath(bulkId))
+
+/** Such calls, newest first. */
+export const getBulks = async (limit: number): Promise<BulkSummary[]> =>
+  (await call<{ bulks: BulkSummary[] }>(`/saga/bulk?limit=${limit}`)).bulks
+
+/** Starts a saga a line. As with one saga, the same key starts none twice. */
+export const startBulk = (lines: Blob | string, skipsInvalid: boolean, key: string): Promise<BulkAccepted> =>
+  call(`/saga/bulk${skipsInvalid ? '?onInvalid=skip' : ''}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson', 'idempotency-key': key },
+    body: lines,
+    // A slow line takes its time for 32 MiB.
+    signal: AbortSignal.timeout(120_000),
+  })
+
+/** A paused one goes on. */
+export const resumeBulk = (bulkId: string): Promise<Bulk> => post(`${bulkPath(bulkId)}/resume`, {})
+
+/** `expected`: how many sagas it is meant to touch; `actor` only where there is no login. */
+export interface BulkEnd {
+  reason: string
+  actor?: string
+  expected: number
+}
+
+/** Cancels what can still be cancelled, or undoes what has completed. */
+export const endBulk = (bulkId: string, how: 'cancel' | 'compensate', body: BulkEnd): Promise<Bulk> =>
+  post(`${bulkPath(bulkId)}/${how}`, body)
+
+/** Its progress as it changes; it reconnects by itself until it is closed. */
+export const bulkEvents = (bulkId: string): EventSource => new EventSource(`${bulkPath(bulkId)}/events`)
+
+const bulkPath = (bulkId: string) => `/saga/bulk/${encodeURIComponent(bulkId)}`
+
 /** What is injected into sagas that bring no failures of their own, and whether anything may be injected here at all. */
 export async function getFailures(): Promise<{ inForce: Required<Failures>; isOn: boolean }> {
   const { answer, headers } = await ask<Required<Failures>>('/failures')
@@ -135,7 +175,7 @@ interface Answered<T> {
 }
 
 async function ask<T>(path: string, init: RequestInit = {}): Promise<Answered<T>> {
-  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(10_000) }).catch(() => undefined)
+  const response = await fetch(path, { signal: AbortSignal.timeout(10_000), ...init }).catch(() => undefined)
   const answer = await response?.json().catch(() => undefined)
   if (response?.ok && answer !== undefined) {
     server.tell()

@@ -24,3 +24,14 @@ export const startByTemporal = (body: CreateUserRequest): string =>
 
 export const getByCurl = (path: string, isLoginNeeded: boolean): string =>
   ['curl -s', ...token(isLoginNeeded), quoted(`${location.origin}${path}`)].join(' ')
+
+export const bulkByCurl = (isLoginNeeded: boolean): string =>
+  [
+    `curl -s ${quoted(`${location.origin}/saga/bulk`)}`,
+    ...token(isLoginNeeded),
+    `-H 'content-type: application/x-ndjson'`,
+    '--data-binary @users.ndjson',
+  ].join(' \\\n  ')
+
+export const bulkByCommand = (isLoginNeeded: boolean): string =>
+  `${isLoginNeeded ? 'API_TOKEN="$TOKEN" ' : ''}npm run bulk -- users.ndjson --url ${quoted(location.origin)}`

@@ -20,6 +20,7 @@ export function Layout() {
             Sagas
           </Link>
           <AttentionCount />
+          <Link to="/bulk">Bulk</Link>
           <Link to="/log" activeOptions={{ includeSearch: false }}>
             Log
           </Link>

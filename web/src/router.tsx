@@ -3,6 +3,7 @@ import {
   createRootRoute,
   createRoute,
   createRouter,
+  lazyRouteComponent,
   parseSearchWith,
   stringifySearchWith,
 } from '@tanstack/react-router'
@@ -17,6 +18,10 @@ import { StartPage } from './pages/start'
 
 // Which page the address names. What a page shows is all in it, so that a view can be shared.
 
+/** Only who looks at bulks loads their pages. */
+const BulksPage = lazyRouteComponent(() => import('./pages/bulks'), 'BulksPage')
+const BulkPage = lazyRouteComponent(() => import('./pages/bulk'), 'BulkPage')
+
 const root = createRootRoute({ component: Layout, notFoundComponent: NotFound })
 const under = <Path extends string>(path: Path) => ({ getParentRoute: () => root, path })
 
@@ -24,6 +29,8 @@ const routeTree = root.addChildren([
   createRoute({ ...under('/'), component: StartPage }),
   createRoute({ ...under('/sagas'), component: ListPage, validateSearch: listSearch }),
   createRoute({ ...under('/saga/$sagaId'), component: SagaPage, validateSearch: sagaSearch }),
+  createRoute({ ...under('/bulk'), component: BulksPage }),
+  createRoute({ ...under('/bulk/$bulkId'), component: BulkPage }),
   createRoute({ ...under('/decisions/$decisionsId'), component: DecisionsPage }),
   createRoute({ ...under('/log'), component: LogPage, validateSearch: logSearch }),
   createRoute({ ...under('/overview'), component: OverviewPage, validateSearch: overviewSearch }),

@@ -10,6 +10,7 @@ export interface SagaFilter {
   status?: string
   step?: string
   q?: string
+  bulk?: string
 }
 
 export interface ListedSaga {

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react'
-import { ApiError, getSaga, getSagaLog, sagaEvents, server, type LogRow, type Saga, type SagaStatus } from './api'
+import { getSaga, getSagaLog, sagaEvents, type LogRow, type Saga, type SagaStatus } from './api'
+import { follow, type StreamState } from './follow'
 
-const RECONNECT_MS = 2_000
 /** Rows come before the saga that they belong to; where it has not changed they are shown without. */
 const ROWS_ALONE_MS = 40
 /** What a killed process owes to the log is added within so long of the saga's end, and looked for so often. */
@@ -13,8 +13,8 @@ export interface WatchedSaga {
   saga: Saga | undefined
   /** Its log, oldest first. */
   rows: LogRow[]
-  /** `away`: the stream is broken and will be taken up again; `refused`: there is nothing to watch, `detail` says why. */
-  stream: 'open' | 'away' | 'refused'
+  /** Where it is refused, `detail` says why. */
+  stream: StreamState
   detail?: string
   /** The HTTP status with which it was refused. */
   code?: number
@@ -33,12 +33,9 @@ export function useSaga(sagaId: string): WatchedSaga {
   const [watched, setWatched] = useState<WatchedSaga>({ saga: undefined, rows: [], stream: 'open', clockAheadMs: 0 })
 
   useEffect(() => {
-    let events: EventSource
-    let reconnect: ReturnType<typeof setTimeout> | undefined
     let alone: ReturnType<typeof setTimeout> | undefined
     let mirror: ReturnType<typeof setTimeout> | undefined
     let isGone = false
-    let isOver = false
     let isLive = false
     let waiting: LogRow[] = []
     let ahead = Infinity
@@ -57,48 +54,39 @@ export function useSaga(sagaId: string): WatchedSaga {
       }))
     }
 
-    function connect() {
-      events = sagaEvents(sagaId)
-      isLive = false
-      events.addEventListener('open', () => {
-        server.tell()
-        setWatched((was) => ({ ...was, stream: 'open' }))
-      })
-      events.addEventListener('log', ({ data }: MessageEvent<string>) => {
-        const row: LogRow = JSON.parse(data)
-        waiting.push(row)
-        // One that was written while we look; older ones tell nothing of the clocks, but that none is of the future.
-        const lag = Date.now() - Date.parse(row.createdAt)
-        if (isLive || lag < 0) ahead = Math.min(ahead, lag)
-        alone ??= setTimeout(show, ROWS_ALONE_MS)
-      })
-      events.addEventListener('status', ({ data }: MessageEvent<string>) => {
-        const saga: Saga = JSON.parse(data)
-        isLive = true
-        show({ saga })
-        if (!isEnded(saga.status)) return
-        // Left open it would connect again, and be told the same again.
-        isOver = true
-        events.close()
-        if (saga.endedAt && Date.parse(saga.endedAt) - Date.parse(saga.startedAt) > 3_000) lookForMore(saga.endedAt)
-      })
-      events.addEventListener('error', () => {
+    const following = follow({
+      open: () => {
         isLive = false
-        setWatched((was) => ({ ...was, stream: 'away' }))
-        if (events.readyState === EventSource.CLOSED) void askWhy()
-      })
-    }
-
-    // An answer that is no stream ends an EventSource for good, and only a plain request tells what it was.
-    async function askWhy() {
-      const reason: unknown = await getSaga(sagaId).catch((error: unknown) => error)
-      if (isGone) return
-      if (reason instanceof ApiError && reason.problem.status < 500 && reason.problem.status !== 429) {
-        setWatched((was) => ({ ...was, stream: 'refused', detail: reason.message, code: reason.problem.status }))
-      } else {
-        reconnect = setTimeout(connect, RECONNECT_MS)
-      }
-    }
+        return sagaEvents(sagaId)
+      },
+      on: {
+        log(data) {
+          const row: LogRow = JSON.parse(data)
+          waiting.push(row)
+          // One that was written while we look; older ones tell nothing of the clocks, but that none is of the future.
+          const lag = Date.now() - Date.parse(row.createdAt)
+          if (isLive || lag < 0) ahead = Math.min(ahead, lag)
+          alone ??= setTimeout(show, ROWS_ALONE_MS)
+        },
+        status(data) {
+          const saga: Saga = JSON.parse(data)
+          isLive = true
+          show({ saga })
+          if (!isEnded(saga.status)) return
+          following.end()
+          if (saga.endedAt && Date.parse(saga.endedAt) - Date.parse(saga.startedAt) > 3_000) lookForMore(saga.endedAt)
+        },
+      },
+      ask: () => getSaga(sagaId),
+      onState(stream, refusal) {
+        isLive = isLive && stream === 'open'
+        setWatched((was) => ({
+          ...was,
+          stream,
+          ...(refusal && { detail: refusal.message, code: refusal.problem.status }),
+        }))
+      },
+    })
 
     /** Behind the end the stream is closed, yet rows of attempts that were killed may still be added. */
     function lookForMore(endedAt: string) {
@@ -115,21 +103,11 @@ export function useSaga(sagaId: string): WatchedSaga {
       lookForMore(endedAt)
     }
 
-    // After a sleep the connection may be dead without a word of it.
-    function onOnline() {
-      if (isOver) return
-      clearTimeout(reconnect)
-      events.close()
-      connect()
-    }
-
-    connect()
-    addEventListener('online', onOnline)
     return () => {
       isGone = true
-      for (const timer of [reconnect, alone, mirror]) clearTimeout(timer)
-      removeEventListener('online', onOnline)
-      events.close()
+      clearTimeout(alone)
+      clearTimeout(mirror)
+      following.end()
     }
   }, [sagaId])
 

@@ -15,7 +15,8 @@ export interface Wrong {
   detail?: string | undefined
 }
 
-const ASK_AGAIN = { times: 4, afterMs: 2_000 }
+/** How a start whose answer was lost is asked for again, with the same key. */
+export const ASK_AGAIN = { times: 4, afterMs: 2_000 }
 
 interface StartOptions {
   /** Where the fields are that may be at fault. */
@@ -91,5 +92,6 @@ function explain(error: Error): Wrong {
   }
 }
 
-// crypto.randomUUID is there on https and localhost only.
-const newKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join('-')
+/** For Idempotency-Key. crypto.randomUUID is there on https and localhost only. */
+export const newKey = () =>
+  Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join('-')

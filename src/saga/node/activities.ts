@@ -71,7 +71,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
   ): Promise<T & { changed: Changed }> {
     const key = { sagaId, step: order.step }
     const startedAt = new Date()
-    const givenUp = new AbortController()
+    let givenUp: AbortController | undefined
     let secrets: string[] = []
     let seen: AttemptStart['seen'] | undefined
     const prepare = async () => {
@@ -89,7 +89,10 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const { invokeTogether } = as
       const isFirst = start.ended === 0
       return {
-        alone: () => call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal }),
+        alone: () => {
+          givenUp = new AbortController()
+          return call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
+        },
         ...(slots && invokeTogether && isFirst && { together: () => call({ ...as, invoke: invokeTogether }, key) }),
       }
     }
@@ -135,7 +138,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const isSilent = seen !== undefined && (error instanceof NoAnswer || failure.type === FailureType.Unavailable)
       throw withChanged(failure, changed && { ...changed, ...(isSilent && { isSilent }) })
     } finally {
-      givenUp.abort()
+      givenUp?.abort(OVER)
     }
   }
 
@@ -310,6 +313,9 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       }),
   })
 }
+
+/** Made once: an abort without a reason makes an error with a stack each time. */
+const OVER = new Error('nobody waits for the answer any more')
 
 /** The ways to make a call that is prepared. */
 interface Ways<T> {

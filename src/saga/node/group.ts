@@ -31,7 +31,7 @@ export interface GroupOptions {
 export function makeGroupActivities({ store, starter, bulks, callsOf, times, logger }: GroupOptions): GroupActivities {
   const of = (sagaId: string): GroupedCalls & BulkCalls => ({
     ...callsOf(sagaId),
-    nextWindow: ({ after }) => bulks.nextWindow(sagaId, after),
+    nextWindow: (lane) => bulks.nextWindow(sagaId, lane),
     openMember: (order: MemberOrder) => store.openMember(sagaId, order, times),
     async leaveGroup() {
       const record = await store.release(sagaId)

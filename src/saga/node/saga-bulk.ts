@@ -1,5 +1,5 @@
 import type { InputProblem } from '../errors.js'
-import type { BulkCall, BulkWindow, Status } from '../types.js'
+import type { BulkActivities, BulkCall, BulkLane, BulkWindow, Status } from '../types.js'
 import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
 import { PayloadKeys } from './payload-keys.js'
 import { BULK_RUN } from './saga-record.js'
@@ -47,6 +47,14 @@ export interface BulkFailure {
   count: number
 }
 
+/** What of a bulk's row decides whether it goes on. */
+interface LockedBulk {
+  bulk_id: string
+  status: Bulk['status']
+  stuck_before: number
+  resumed_behind: number
+}
+
 export type BulkAnswer =
   | { kind: 'written'; bulk: Bulk }
   /** The key's bulk, whose sagas were the same. */
@@ -73,6 +81,9 @@ const ROWS_AT_ONCE = 1_000
 
 const FAILURES = 20
 
+/** Runs that work on a bulk side by side: one keeps its database waiting while its own code runs. */
+const LANES = 2
+
 const columns = `bulk_id AS "bulkId", type, status, paused_because AS "pausedBecause", total, rejected, rejections,
   started_at AS "startedAt", ended_at AS "endedAt"`
 
@@ -82,8 +93,8 @@ const FAILED = `(saga.status IN ('COMPENSATED', 'PARTIALLY_COMPENSATED', 'NEEDS_
 /** Whose run of its own has not taken it over. */
 const CARRIED = `(carried_by = '${BULK_RUN}' || saga.bulk_id AND fate IN ('open', 'rollback'))`
 
-/** That has begun, and would be left where it stands. */
-const LEFT_BEHIND = `(${CARRIED} AND openings > 0)`
+/** That does not wait for its bulk to be resumed: it has begun, or somebody has cancelled it. */
+const IN_HAND = `(${CARRIED} AND (openings > 0 OR cancel IS NOT NULL))`
 
 const UNFINISHED = `saga.status IN ('RUNNING', 'COMPENSATING')`
 
@@ -196,16 +207,37 @@ export class SagaBulks {
     return rows
   }
 
+  /** Ends a bulk none of whose sagas goes on any more, whichever run would carry it. */
+  standing(bulkId: string): Promise<{ isOver: boolean; lanes: number }> {
+    return withTransaction(this.pool, async (tx) => {
+      const bulk = await lockBulk(tx, bulkId)
+      if (!(await hasSaga(tx, bulkId, UNFINISHED))) {
+        await tx.query(
+          `UPDATE saga_bulk SET status = 'ended', ended_at = clock_timestamp(), paused_because = NULL
+           WHERE bulk_id = $1 AND status <> 'ended'`,
+          [bulkId],
+        )
+        return { isOver: true, lanes: 0 }
+      }
+      const isPaused = bulk.status === 'paused'
+      const { rows } = await tx.query<{ windows: number }>(
+        `SELECT count(DISTINCT (bulk_position - 1) / $2::integer) AS windows FROM saga
+         WHERE bulk_id = $1 AND ${isPaused ? IN_HAND : CARRIED}`,
+        [bulkId, this.#limits.window],
+      )
+      const lanes = Math.min(LANES, rows[0]?.windows ?? 0)
+      return { isOver: isPaused && lanes === 0, lanes }
+    })
+  }
+
   /**
-   * The next sagas of a bulk by their place behind `after`, unless it is to pause; of one that has paused, or is to, those
-   * that have begun. It ends once none of its sagas goes on, wherever it would. Asked again it answers for how it stands then.
+   * The next sagas of a lane by their place, unless the bulk is to pause; of one that has paused, or is to, those that don't
+   * wait for it. Asked again it answers for how it stands then.
    */
-  nextWindow(bulkId: string, after: number): Promise<BulkWindow> {
+  nextWindow(bulkId: string, { lane, lanes, after }: BulkLane): Promise<BulkWindow> {
     const { window: most } = this.#limits
     return withTransaction(this.pool, async (tx) => {
-      const { rows: bulks } = await tx.query('SELECT * FROM saga_bulk WHERE bulk_id = $1 FOR UPDATE', [bulkId])
-      const [bulk] = bulks
-      if (!bulk) throw new Error(`There is no bulk ${bulkId}`)
+      const bulk = await lockBulk(tx, bulkId)
       const because = bulk.status === 'running' ? await this.#reasonToPause(tx, bulk, after) : undefined
       if (because !== undefined) {
         await tx.query(`UPDATE saga_bulk SET status = 'paused', paused_because = $2 WHERE bulk_id = $1`, [
@@ -216,25 +248,18 @@ export class SagaBulks {
       const isPaused = bulk.status === 'paused' || because !== undefined
       const { rows } = await tx.query<{ sagaId: string; position: number }>(
         `SELECT saga_id AS "sagaId", bulk_position AS position FROM saga
-         WHERE bulk_id = $1 AND bulk_position > $2 AND ${isPaused ? LEFT_BEHIND : CARRIED}
+         WHERE bulk_id = $1 AND bulk_position > $2 AND ${isPaused ? IN_HAND : CARRIED}
+           AND (bulk_position - 1) / $3::integer % $4::integer = $5
          ORDER BY bulk_position LIMIT $3`,
-        [bulkId, after, most],
+        [bulkId, after, most, lanes, lane],
       )
-      const upTo = rows.at(-1)?.position ?? after
-      const isOver = rows.length === 0 && !(await hasSaga(tx, bulkId, isPaused ? LEFT_BEHIND : UNFINISHED))
-      if (isOver && !isPaused) {
-        await tx.query(
-          `UPDATE saga_bulk SET status = 'ended', ended_at = clock_timestamp() WHERE bulk_id = $1 AND status = 'running'`,
-          [bulkId],
-        )
-      }
-      return { sagaIds: rows.map(({ sagaId }) => sagaId), upTo, most, isOver }
+      return { sagaIds: rows.map(({ sagaId }) => sagaId), upTo: rows.at(-1)?.position ?? after, most }
     })
   }
 
   async #reasonToPause(
     tx: Client,
-    { bulk_id, stuck_before, resumed_behind }: { bulk_id: string; stuck_before: number; resumed_behind: number },
+    { bulk_id, stuck_before, resumed_behind }: LockedBulk,
     after: number,
   ): Promise<string | undefined> {
     const { window, stuck: mostStuck, failedWindows } = this.#limits
@@ -284,12 +309,24 @@ export class SagaBulks {
       `SELECT ${columns} FROM saga_bulk
        WHERE status <> 'ended' AND task_queue = $1 AND started_at < now() - $2 * interval '1 ms'
          AND (status = 'running' OR EXISTS (
-           SELECT FROM saga WHERE saga.bulk_id = saga_bulk.bulk_id AND ${LEFT_BEHIND}))
+           SELECT FROM saga WHERE saga.bulk_id = saga_bulk.bulk_id AND ${IN_HAND}))
        ORDER BY started_at LIMIT 100`,
       [this.#taskQueue, olderThanMs],
     )
     return rows
   }
+}
+
+async function lockBulk(tx: Client, bulkId: string): Promise<LockedBulk> {
+  const { rows } = await tx.query<LockedBulk>('SELECT * FROM saga_bulk WHERE bulk_id = $1 FOR UPDATE', [bulkId])
+  const [bulk] = rows
+  if (!bulk) throw new Error(`There is no bulk ${bulkId}`)
+  return bulk
+}
+
+/** The bulk's activities of its own run. */
+export function makeBulkActivities(bulks: SagaBulks): BulkActivities {
+  return { bulkStanding: ({ bulkId }) => bulks.standing(bulkId) }
 }
 
 async function hasSaga(db: Queryable, bulkId: string, condition: string): Promise<boolean> {

@@ -50,12 +50,12 @@ export interface Change {
   entries: LogEntry[]
 }
 
-/** Writes a change; false, with nothing written, where the row is another one than was read. */
-export type Write = (change: Change) => Promise<boolean>
+/** Writes a change, the row's new version; undefined, with nothing written, where the row is another one than was read. */
+export type Write = (change: Change) => Promise<string | undefined>
 
 export function saveBy(write: Write, record: ReadRecord): Save {
   return async (changes, entries) => {
-    if (!(await write({ record, changes, entries }))) throw new LockFirst()
+    if ((await write({ record, changes, entries })) === undefined) throw new LockFirst()
     return { ...record, ...changes }
   }
 }
@@ -64,41 +64,47 @@ export function saveBy(write: Write, record: ReadRecord): Save {
  * Writes changes of a saga and the log rows behind them, in one statement: the row first and only then, from what that
  * returns, the log's ids.
  */
-export async function write(db: Queryable, { record, changes, entries }: Change, onLogged: OnLogged): Promise<boolean> {
+export async function write(
+  db: Queryable,
+  { record, changes, entries }: Change,
+  onLogged: OnLogged,
+): Promise<string | undefined> {
   const names = Object.keys(changes) as (keyof Changes)[]
   const values = names.map((name) => {
     const value = changes[name]
     return jsonColumns.has(name) && value !== null ? toJsonb(value) : value
   })
   const columns = names.map((name, i) => `${columnNames[name]} = $${i + 4}`)
-  const { rowCount } = await db.query(
+  const { rows } = await db.query<{ version: string }>(
     prepared(
       `WITH changed AS (
          UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')}
-         WHERE saga_id = $1 AND xmin = $2 RETURNING saga_id, fate, status, carried_by
+         WHERE saga_id = $1 AND xmin = $2 RETURNING saga_id, fate, status, saga.xmin::text AS version, carried_by
        ), logged AS (
          INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
          SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
          FROM changed, jsonb_to_recordset($3)
            AS e (service text, status text, message text, attempt integer, "entryId" uuid)
        )
-       SELECT ${announcement} FROM changed`,
+       SELECT version, ${announcement} FROM changed`,
       [record.sagaId, record.version, toJsonb(entries), ...values],
     ),
   )
-  if (rowCount !== 1) return false
-  onLogged({ ...record, ...changes }, entries)
-  return true
+  const [written] = rows
+  if (written) onLogged({ ...record, ...changes }, entries)
+  return written?.version
 }
 
 /** The same for many sagas at once, a statement for those of which the same columns change. */
-export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged): Promise<boolean[]> {
+export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged): Promise<(string | undefined)[]> {
   const alike = new Map<string, Change[]>()
   for (const one of all) {
     const key = Object.keys(one.changes).toSorted().join()
-    alike.set(key, [...(alike.get(key) ?? []), one])
+    const some = alike.get(key)
+    if (some) some.push(one)
+    else alike.set(key, [one])
   }
-  const written = new Set<string>()
+  const written = new Map<string, string>()
   for (const some of alike.values()) {
     const names = Object.keys(some[0]?.changes ?? {}) as (keyof Changes)[]
     const rows = some.map(({ record, changes, entries }) => ({
@@ -109,14 +115,14 @@ export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged
     }))
     const columns = names.map((name) => `${columnNames[name]} = given."${name}"`)
     const given = names.map((name) => `"${name}" ${columnTypes[name]}`)
-    const { rows: changed } = await db.query<{ sagaId: string }>(
+    const { rows: changed } = await db.query<{ sagaId: string; version: string }>(
       prepared(
         `WITH given AS MATERIALIZED (
          SELECT * FROM jsonb_to_recordset($1) AS one ("sagaId" text, version text, entries jsonb ${given.map((one) => `, ${one}`).join('')})
        ), changed AS (
          UPDATE saga SET ${[...columns, 'progress_at = clock_timestamp()'].join(', ')} FROM given
          WHERE saga_id = given."sagaId" AND saga.xmin::text = given.version
-         RETURNING saga_id, saga.fate, saga.status, saga.carried_by, given.entries
+         RETURNING saga_id, saga.fate, saga.status, saga.carried_by, saga.xmin::text AS new_version, given.entries
        ), logged AS (
          INSERT INTO saga_log (saga_id, service, status, message, attempt, entry_id)
          SELECT saga_id, e.service, e.status, e.message, e.attempt, e."entryId"
@@ -125,16 +131,16 @@ export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged
            AS e (service, status, message, attempt, "entryId", position)
          ORDER BY saga_id, position
        )
-       SELECT saga_id AS "sagaId", ${announcement} FROM changed`,
+       SELECT saga_id AS "sagaId", new_version AS version, ${announcement} FROM changed`,
         [toJsonb(rows)],
       ),
     )
-    for (const { sagaId } of changed) written.add(sagaId)
+    for (const { sagaId, version } of changed) written.set(sagaId, version)
   }
   for (const { record, changes, entries } of all) {
     if (written.has(record.sagaId)) onLogged({ ...record, ...changes }, entries)
   }
-  return all.map(({ record }) => written.has(record.sagaId))
+  return all.map(({ record }) => written.get(record.sagaId))
 }
 
 const columnTypes: Record<keyof typeof columnNames, string> = {

@@ -29,6 +29,9 @@ const AT_ONCE = 8
 /** The workflow id of a run that many sagas share. */
 export const groupId = (firstSagaId: string) => `saga-group-${firstSagaId}`
 
+/** Where the runs of bulks are worked on, apart from those of single sagas. */
+export const bulkQueue = (taskQueue: string) => `${taskQueue}-bulk`
+
 /** The workflow id of a call that decides for many. */
 export const decisionsRunId = (decisionsId: string) => `saga-decisions-${decisionsId}`
 
@@ -130,9 +133,8 @@ export class SagaStarter {
     return this.#started(() =>
       this.client.workflow.start('sagaBulk', {
         workflowId: bulkRunId(bulkId),
-        taskQueue: this.taskQueue,
+        taskQueue: bulkQueue(this.taskQueue),
         args: [{ bulkId, type }],
-        requestEagerStart: true,
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
       }),

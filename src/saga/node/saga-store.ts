@@ -171,6 +171,27 @@ export interface SagaStoreOptions {
 /** Sagas of a statement at most, and such statements at once: what is read first is gone on with while others are read. */
 const AT_ONCE = { most: 125, atOnce: 4 }
 
+/** Records younger than this may be gone on with as they are, where a change by others is found out when they are written. */
+const LATEST_MS = 1_000
+const MOST_LATEST = 5_000
+
+/** Sagas as they were written last. Each is taken once. */
+class Latest {
+  readonly #records = new Map<string, { record: ReadRecord; at: number }>()
+
+  set(record: ReadRecord): void {
+    if (isEnded(record)) return
+    if (this.#records.size >= MOST_LATEST) this.#records.clear()
+    this.#records.set(record.sagaId, { record, at: Date.now() })
+  }
+
+  take(sagaId: string): ReadRecord | undefined {
+    const found = this.#records.get(sagaId)
+    this.#records.delete(sagaId)
+    return found && Date.now() - found.at < LATEST_MS ? found.record : undefined
+  }
+}
+
 interface FailuresInForce {
   everywhere: Failures
   generation: number
@@ -189,7 +210,9 @@ export class SagaStore {
     | {
         intents: Gathering<Intent, SagaRecord | undefined>
         reads: Gathering<string, ReadRecord | undefined>
-        writes: Gathering<Change, boolean>
+        writes: Gathering<Change, string | undefined>
+        /** As they were written last, for who goes on with them. */
+        latest: Latest
         failures: Gathering<undefined, FailuresInForce>
       }
     | undefined
@@ -208,6 +231,7 @@ export class SagaStore {
       intents: new Gathering((intents) => this.#writeIntents(intents), AT_ONCE),
       reads: new Gathering((ids) => this.#readMany(ids), AT_ONCE),
       writes: new Gathering((changes) => writeMany(pool, changes, onLogged), AT_ONCE),
+      latest: new Latest(),
       failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), {
         most: Infinity,
       }),
@@ -245,8 +269,12 @@ export class SagaStore {
     return rows[0]
   }
 
-  readonly #write: Write = (change) =>
-    this.#gathered ? this.#gathered.writes.add(change) : write(this.pool, change, this.onLogged)
+  readonly #write: Write = async (change) => {
+    if (!this.#gathered) return write(this.pool, change, this.onLogged)
+    const version = await this.#gathered.writes.add(change)
+    if (version !== undefined) this.#gathered.latest.set({ ...change.record, ...change.changes, version })
+    return version
+  }
 
   rowOf({ sagaId, saga, steps, input, failures }: SagaIntent): IntentRow {
     return {
@@ -498,7 +526,9 @@ export class SagaStore {
   /** Read before each attempt. Throws where the saga has no row. */
   async beginAttempt(sagaId: string, order: InvokeOrder | CompensateOrder): Promise<AttemptStart> {
     const { step, op } = order
-    const row = await this.#readForAttempt(sagaId)
+    // Of a pivot somebody may have been told that it is not called any more: that has to be heard.
+    const isLatestEnough = op === 'invoke' && order.kind === 'compensatable'
+    const row = await this.#readForAttempt(sagaId, isLatestEnough)
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
       await this.#declare(sagaId, step, {
@@ -522,10 +552,11 @@ export class SagaStore {
     }
   }
 
-  async #readForAttempt(sagaId: string): Promise<(ReadRecord & FailuresInForce) | undefined> {
+  async #readForAttempt(sagaId: string, isLatestEnough: boolean): Promise<(ReadRecord & FailuresInForce) | undefined> {
     if (this.#gathered) {
-      const { reads, failures } = this.#gathered
-      const [record, inForce] = await Promise.all([reads.add(sagaId), failures.add(undefined)])
+      const { reads, failures, latest } = this.#gathered
+      const known = isLatestEnough ? latest.take(sagaId) : undefined
+      const [record, inForce] = await Promise.all([known ?? reads.add(sagaId), failures.add(undefined)])
       return record && { ...record, ...inForce }
     }
     const { rows } = await this.pool.query<ReadRecord & FailuresInForce>(
@@ -562,7 +593,8 @@ export class SagaStore {
     }
     if (seen) {
       const { changes, entries, changed } = after(seen)
-      if (entries.length > 0 && (await this.#write({ record: seen, changes, entries }))) return changed
+      const isWritten = entries.length > 0 && (await this.#write({ record: seen, changes, entries })) !== undefined
+      if (isWritten) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
       const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])
@@ -578,23 +610,27 @@ export class SagaStore {
    * no return. A nested saga hands its undo over to its parent instead, and stays open.
    */
   complete(sagaId: string, result: Json): Promise<CompletionClaim> {
-    return this.#change(sagaId, async (record, save, tx) => {
-      if (isEnded(record)) {
-        return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
-      }
-      if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
-      if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
-      if (record.parentId !== null) {
-        await save({ result, handedOverAt: record.handedOverAt ?? new Date() }, [])
-        return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
-      }
-      // Its nested sagas in the same transaction.
-      if (!tx && hasNested(record)) throw new LockFirst()
-      const { changes, entries, endedAt } = afterCompletion(record, result)
-      await save(changes, entries)
-      if (tx) await completeNested(tx, record, this.onLogged)
-      return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
-    })
+    return this.#change(
+      sagaId,
+      async (record, save, tx) => {
+        if (isEnded(record)) {
+          return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
+        }
+        if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
+        if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
+        if (record.parentId !== null) {
+          await save({ result, handedOverAt: record.handedOverAt ?? new Date() }, [])
+          return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
+        }
+        // Its nested sagas in the same transaction.
+        if (!tx && hasNested(record)) throw new LockFirst()
+        const { changes, entries, endedAt } = afterCompletion(record, result)
+        await save(changes, entries)
+        if (tx) await completeNested(tx, record, this.onLogged)
+        return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
+      },
+      this.#gathered?.latest.take(sagaId),
+    )
   }
 
   /**

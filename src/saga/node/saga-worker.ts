@@ -16,15 +16,15 @@ import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas } from './bundle.js'
 import { Slots } from './gathering.js'
 import { makeGroupActivities } from './group.js'
-import { makePool, participantBounds, sagaBounds } from './db.js'
+import { makePool, participantBounds, sagaBounds, type Pool } from './db.js'
 import { SagaMirror } from './mirror.js'
-import { SagaBulks } from './saga-bulk.js'
+import { makeBulkActivities, SagaBulks } from './saga-bulk.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
 import { makeParticipants } from './participants.js'
 import type { PayloadKeys } from './payload-keys.js'
 import type { LogEntry } from './projection.js'
 import { countLogged, watchProcess, type OnLogged } from './saga-metrics.js'
-import { keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
+import { bulkQueue, keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
 import { SagaStore, type Times } from './saga-store.js'
 import type { SagaType } from './saga-type.js'
 
@@ -79,18 +79,21 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     options
   const { namespace } = client.options
   const onError = (error: Error) => logger.warn({ err: error }, 'A database connection broke')
-  const common = { max: 20, onError }
-  const pool = makePool(databaseUrl, { ...common, name: 'saga-worker', bounds: sagaBounds, queryTimeoutMs: 6_000 })
-  const participantPool = makePool(databaseUrl, {
-    ...common,
-    name: 'saga-participants',
-    bounds: participantBounds,
-    queryTimeoutMs: 12_000,
+  const forSagas = { bounds: sagaBounds, queryTimeoutMs: 6_000, onError }
+  const forParticipants = { bounds: participantBounds, queryTimeoutMs: 12_000, onError }
+  const pool = makePool(databaseUrl, { ...forSagas, max: 20, name: 'saga-worker' })
+  const participantPool = makePool(databaseUrl, { ...forParticipants, max: 20, name: 'saga-participants' })
+  const bulkPool = makePool(databaseUrl, { ...forSagas, max: 8, name: 'saga-bulk' })
+  const bulkParticipantPool = makePool(databaseUrl, {
+    ...forParticipants,
+    max: GROUPED_CALLS,
+    name: 'saga-bulk-participants',
   })
+  const pools = [pool, participantPool, bulkPool, bulkParticipantPool]
   let endWatch = () => {}
   const closePools = async () => {
     endWatch()
-    await Promise.all([pool.end(), participantPool.end()])
+    await Promise.all(pools.map((one) => one.end()))
   }
   try {
     const { metricMeter } = Runtime.instance()
@@ -100,62 +103,89 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       logWritten(logger, saga.sagaId, entries)
     }
     const store = new SagaStore(pool, sagas, { payloadKeys: options.payloadKeys, onLogged })
-    endWatch = watchProcess(metricMeter, { worker: pool, participants: participantPool })
+    endWatch = watchProcess(metricMeter, {
+      ...{ worker: pool, participants: participantPool },
+      ...{ bulk: bulkPool, bulk_participants: bulkParticipantPool },
+    })
     const decisions = new SagaDecisions(pool, store, taskQueue)
-    const bulks = new SagaBulks(pool, store, { taskQueue })
+    const bulks = new SagaBulks(bulkPool, store, { taskQueue })
     const starter = new SagaStarter(client, taskQueue)
     const mirror = new SagaMirror(pool, client, { stepTimeoutMs, logger, onLogged })
     const { around = (plain) => plain, sinks } = options
     const { workflowModules, ...interceptors } = options.interceptors ?? {}
-    const barred = makeParticipants(options.participants as unknown as AnyService[], participantPool, options)
+    const services = options.participants as unknown as AnyService[]
+    const barred = makeParticipants(services, participantPool, options)
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
     const sagaCalls = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
-    const gatheringStore = new SagaStore(pool, sagas, { payloadKeys: options.payloadKeys, onLogged, isGathering: true })
-    const groupedCalls = makeSagaCalls({
-      store: gatheringStore,
-      participant,
-      hasSagaStatus,
-      slots: new Slots(GROUPED_CALLS),
-      stepTimeoutMs,
-      deadlineMs,
-      logger,
-    })
-    const worker = await Worker.create({
+    /** The activities of sagas that share a run, on connections of their own. */
+    const grouped = (sagaPool: Pool, calledOn: Pool) => {
+      const gathering = new SagaStore(sagaPool, sagas, {
+        payloadKeys: options.payloadKeys,
+        onLogged,
+        isGathering: true,
+      })
+      const called = makeParticipants(services, calledOn, options)
+      const slots = new Slots(GROUPED_CALLS)
+      const callsOf = makeSagaCalls({
+        ...{ store: gathering, slots, hasSagaStatus, stepTimeoutMs, deadlineMs, logger },
+        participant: (name, injection) => around(called(name, injection)),
+      })
+      return makeGroupActivities({
+        ...{ store: gathering, starter, bulks, callsOf, logger },
+        times: { stepTimeoutMs, deadlineMs },
+      })
+    }
+    const common = {
       connection,
       namespace,
       // The client's, which starts sagas eagerly: by it the mirror knows whether a process was lost.
       identity: client.options.identity,
-      taskQueue,
       workflowBundle: await bundled(options),
       ...(dataConverter && { dataConverter }),
       interceptors,
       ...(sinks && { sinks }),
-      activities: {
-        ...makeSweepActivities(store, decisions, bulks, starter, mirror, logger),
-        ...makeDecisionsActivities(decisions, starter, logger),
-        ...makeSagaActivities(sagaCalls),
-        ...makeGroupActivities({
-          store: gatheringStore,
-          starter,
-          bulks,
-          callsOf: groupedCalls,
-          times: { stepTimeoutMs, deadlineMs },
-          logger,
-        }),
-      },
       // Longer than the longest attempt, or a stop would cut calls off in the middle.
       shutdownGraceTime: stepTimeoutMs + 4_000,
-      maxCachedWorkflows: 500,
-      // A saga holds its first task through all its local activities: with the SDK's 40 the others are not started eagerly.
-      maxConcurrentWorkflowTaskExecutions: LOCAL_ACTIVITIES,
-      maxConcurrentLocalActivityExecutions: LOCAL_ACTIVITIES,
-    })
+    }
+    const workers = [
+      await Worker.create({
+        ...common,
+        taskQueue,
+        activities: {
+          ...makeSweepActivities(store, decisions, bulks, starter, mirror, logger),
+          ...makeDecisionsActivities(decisions, starter, logger),
+          ...makeSagaActivities(sagaCalls),
+          ...grouped(pool, participantPool),
+        },
+        maxCachedWorkflows: 500,
+        // A saga holds its first task through all its local activities: with the SDK's 40 the others are not started eagerly.
+        maxConcurrentWorkflowTaskExecutions: LOCAL_ACTIVITIES,
+        maxConcurrentLocalActivityExecutions: LOCAL_ACTIVITIES,
+      }),
+      // Its workflows, and their thread, apart: a turn of a bulk is long, and single sagas must not wait for it.
+      await Worker.create({
+        ...common,
+        taskQueue: bulkQueue(taskQueue),
+        activities: { ...makeBulkActivities(bulks), ...grouped(bulkPool, bulkParticipantPool) },
+        maxCachedWorkflows: 50,
+      }),
+    ]
     const sweeping = new AbortController()
     void keepSweepRunning(client, taskQueue, logger, sweeping.signal)
-    const run = async () => {
+    const shutDown = () => {
+      for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown()
+    }
+    const runOne = async (worker: Worker) => {
       try {
         await worker.run()
+      } finally {
+        shutDown()
+      }
+    }
+    const run = async () => {
+      try {
+        await Promise.all(workers.map(runOne))
       } finally {
         sweeping.abort()
         await closePools()
@@ -165,7 +195,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     return {
       done,
       async stop() {
-        if (worker.getState() === 'RUNNING') worker.shutdown()
+        shutDown()
         await done
       },
     }

@@ -1,6 +1,7 @@
 import { CancellationScope, CancelledFailure, proxyLocalActivities, workflowInfo } from '@temporalio/workflow'
 import { FailureType, applicationFailureOf } from '../errors.js'
 import type {
+  BulkLane,
   BulkWindow,
   CallPolicy,
   CompensateOrder,
@@ -54,8 +55,12 @@ export class Members {
   readonly #batches = new Batches(callMany)
   readonly #order: MemberOrder
 
-  constructor(private readonly saga: Definition) {
-    const { firstExecutionRunId: firstRunId, workflowId: carriedBy } = workflowInfo()
+  /** `carriedBy`: the run that is said to carry them, where it is not this one. */
+  constructor(
+    private readonly saga: Definition,
+    { carriedBy = workflowInfo().workflowId }: { carriedBy?: string | undefined } = {},
+  ) {
+    const { firstExecutionRunId: firstRunId } = workflowInfo()
     this.#order = { type: saga.type, steps: saga.steps, firstRunId, carriedBy }
   }
 
@@ -66,8 +71,8 @@ export class Members {
   }
 
   /** Of the bulk whose run this is. */
-  async nextWindow(bulkId: string, after: number): Promise<BulkWindow> {
-    const window = await this.#batches.callsOf(bulkId).nextWindow({ after })
+  async nextWindow(bulkId: string, lane: BulkLane): Promise<BulkWindow> {
+    const window = await this.#batches.callsOf(bulkId).nextWindow(lane)
     this.#batches.moved()
     return window
   }

@@ -19,21 +19,24 @@ const unfinished = ['NEEDS_ATTENTION', 'RUNNING', 'COMPENSATING'] as const
 const ended = ['COMPLETED', 'COMPENSATED', 'PARTIALLY_COMPENSATED'] as const
 const statuses: readonly SagaStatus[] = [...unfinished, ...ended]
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
 /** What the address says of the view: `status` is one or several, with commas. */
-export function listSearch({ status, step, q }: Record<string, unknown>): SagaFilter {
+export function listSearch({ status, step, q, bulk }: Record<string, unknown>): SagaFilter {
   const chosen = typeof status === 'string' ? statuses.filter((one) => status.split(',').includes(one)) : []
   return {
     ...(chosen.length > 0 && { status: chosen.join() }),
     ...(typeof step === 'string' && step && { step: step.slice(0, 255) }),
     ...(typeof q === 'string' && q && { q: q.slice(0, 255) }),
+    ...(typeof bulk === 'string' && UUID.test(bulk) && { bulk }),
   }
 }
 
 /** All sagas, live; filtered as the address says, and decided on many at once. */
 export function ListPage() {
-  const { status, step, q } = listSearch(useSearch({ from: '/sagas' }))
+  const { status, step, q, bulk } = listSearch(useSearch({ from: '/sagas' }))
   // Made anew, for the router leaves in it what has no meaning here.
-  const filter = useMemo(() => listSearch({ status, step, q }), [status, step, q])
+  const filter = useMemo(() => listSearch({ status, step, q, bulk }), [status, step, q, bulk])
   const stepId = useId()
   const navigate = useNavigate({ from: '/sagas' })
   const [steps, setSteps] = useState<string[]>([])
@@ -74,12 +77,22 @@ export function ListPage() {
           <kbd>/</kbd> search <kbd>j</kbd> <kbd>k</kbd> move <kbd>Enter</kbd> open
         </p>
       </div>
-      {status === 'NEEDS_ATTENTION' && (step === undefined ? <StuckSteps /> : <DecideMany key={step} step={step} />)}
+      {bulk !== undefined && <OfBulk bulkId={bulk} onAny={() => change({ bulk: '' })} />}
+      {status === 'NEEDS_ATTENTION' &&
+        (bulk !== undefined ? (
+          <p className="hint of-bulk-decide">
+            To decide for many at once, of this bulk and all others, take the bulk out of the filter.
+          </p>
+        ) : step === undefined ? (
+          <StuckSteps />
+        ) : (
+          <DecideMany key={step} step={step} />
+        ))}
       <SagaTable
         filter={filter}
         onSteps={learn}
         renderEmpty={(list) => (
-          <Empty list={list} filter={filter} onClear={() => change({ status: '', step: '', q: '' })} />
+          <Empty list={list} filter={filter} onClear={() => change({ status: '', step: '', q: '', bulk: '' })} />
         )}
       />
     </main>
@@ -120,6 +133,23 @@ function StatusChips({ status = '', onChange }: { status: string | undefined; on
       {unfinished.map((one) => renderChip(one, counts?.unfinished[one]))}
       {ended.map((one) => renderChip(one, counts?.ended[one], 'last hour'))}
     </div>
+  )
+}
+
+/** Whose sagas alone are shown, and the way to all others. */
+function OfBulk({ bulkId, onAny }: { bulkId: string; onAny: () => void }) {
+  return (
+    <p className="of-bulk">
+      <span>
+        Only sagas of{' '}
+        <Link to="/bulk/$bulkId" params={{ bulkId }}>
+          bulk <code>{bulkId}</code>
+        </Link>
+      </span>
+      <button type="button" onClick={onAny}>
+        Any bulk
+      </button>
+    </p>
   )
 }
 

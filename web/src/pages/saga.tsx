@@ -114,6 +114,15 @@ function Shown({ watched: { rows, stream, clockAheadMs }, saga }: { watched: Wat
           , and completes or is undone with it.
         </p>
       )}
+      {saga.bulkId !== undefined && (
+        <p className="quiet-text">
+          It was started with the others of{' '}
+          <Link to="/bulk/$bulkId" params={{ bulkId: saga.bulkId }}>
+            bulk {saga.bulkId}
+          </Link>
+          .
+        </p>
+      )}
       {stream === 'away' && (
         <p className="notice" role="status">
           Connection lost; it is taken up again by itself. The saga goes on meanwhile, and this is how it stood.

@@ -5,7 +5,7 @@ import { getSaga, type CreateUserRequest, type Login } from '../api'
 import { cases } from '../cases'
 import { startByCurl, startByTemporal } from '../commands'
 import { CaseCard } from '../components/case-card'
-import { Copy } from '../components/copy'
+import { Command } from '../components/command'
 import { SagaBadge } from '../components/saga-badge'
 import { StartForm, type Values } from '../components/start-form'
 import { isSame, toFailures, type Choices } from '../failure-choices'
@@ -172,20 +172,6 @@ function Starter({ login, failures, started, onAccepted }: StarterProps) {
         </div>
       </div>
     </>
-  )
-}
-
-function Command({ name, text }: { name: string; text: string }) {
-  return (
-    <figure className="command">
-      <figcaption>
-        <span>{name}</span>
-        <Copy label={`Copy: ${name}`} text={() => text} />
-      </figcaption>
-      <pre>
-        <code>{text}</code>
-      </pre>
-    </figure>
   )
 }
 
