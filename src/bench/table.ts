@@ -20,7 +20,7 @@ const HEAD = [
   'Temporal',
   'PostgreSQL',
 ]
-const TAIL = ['MB', 'events', 'acknowledged ms']
+const TAIL = ['MB', 'events', 'ack. ms']
 
 /**
  * A block a case, a line a contender: throughput and median latency as median (lowest–highest) of the rounds, the others as
@@ -53,16 +53,16 @@ function cellsOf(results: Results, name: string, who: ContenderName): string[] {
 
 const WIDE = new Set([0, 3])
 const line = (name: string, cells: string[]) =>
-  name.padEnd(46) + cells.map((cell, i) => cell.padStart(WIDE.has(i) ? 24 : 11)).join('')
+  name.padEnd(50) + cells.map((cell, i) => cell.padStart(WIDE.has(i) ? 24 : 11)).join('')
 
 const range = (spread: Spread | undefined) =>
   spread ? `${figure(spread.median)} (${figure(spread.min)}–${figure(spread.max)})` : ''
 
-/** Three digits or what stands before the point. */
+/** Three digits, two below 1, or what stands before the point. */
 export function figure(value: number | undefined): string {
   if (value === undefined || Number.isNaN(value)) return ''
   if (value >= 100) return value.toLocaleString('en-US', { maximumFractionDigits: 0 })
-  return value.toFixed(value >= 10 ? 1 : 2)
+  return value < 1 ? value.toPrecision(2) : value.toPrecision(3)
 }
 
 const keys = <K extends string>(record: Partial<Record<K, unknown>>) => Object.keys(record) as K[]

@@ -56,7 +56,7 @@ test('the table has the median of the rounds with the lowest and the highest, an
   const [, block = ''] = /^happy, 64 in flight(.*?)\n\n/ms.exec(table) ?? []
   const cells = (who: string) => new RegExp(`^  ${who} +(.*)$`, 'm').exec(block)?.[1]?.split(/ {2,}/)
   expect(cells('grouped')?.slice(0, 4)).toEqual(['500 (450–550)', '25.0', '0.63', '120 (108–132)'])
-  expect(cells('sample')?.slice(0, 2)).toEqual(['20.0 (18.0–22.0)', '0.03'])
+  expect(cells('sample')?.slice(0, 2)).toEqual(['20.0 (18.0–22.0)', '0.025'])
 })
 
 test.each([
