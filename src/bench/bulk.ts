@@ -1,6 +1,6 @@
 import type { Bulk, BulkAccepted } from '../http/schemas/bulk.js'
 import { linesOf, manyOf, startLimit, startOurs, type Contender } from './contenders.js'
-import { historyOfChains } from './histories.js'
+import { historyOfAll } from './histories.js'
 import { ask } from './http.js'
 import { inLanes, measured, percentiles } from './measure.js'
 import {
@@ -76,7 +76,7 @@ export async function bulk(contender: Contender, kind: Kind, sagas: number): Pro
     acknowledged: (sagas / (ms - answer.ack)) * 1_000,
     ack: answer.ack,
     ...used,
-    ...(temporal && (await historyOfChains(temporal, carriers))),
+    ...(temporal && (await historyOfAll(temporal, carriers))),
   }
 }
 

@@ -28,16 +28,16 @@ export async function historyOf(temporal: Temporal, all: Carrier[]): Promise<Mea
   return perSaga(runs, carriers)
 }
 
-/** The same of workflows that have gone on as new, by all of their runs. */
-export async function historyOfChains(temporal: Temporal, carriers: Carrier[]): Promise<Measured> {
+/** The same of workflows that have gone on as new, and have children with ids behind their own: by all those runs. */
+export async function historyOfAll(temporal: Temporal, carriers: Carrier[]): Promise<Measured> {
   const runs = await Promise.all(
     carriers.map(async ({ id }) => {
       const last = await temporal.workflow.getHandle(id).describe()
-      const chain: Run[] = [last]
-      for await (const run of temporal.workflow.list({ query: `WorkflowId = '${id}'` })) {
-        if (run.runId !== last.runId) chain.push(run)
+      const all: Run[] = [last]
+      for await (const run of temporal.workflow.list({ query: `WorkflowId STARTS_WITH '${id}'` })) {
+        if (run.runId !== last.runId) all.push(run)
       }
-      return chain
+      return all
     }),
   )
   return perSaga(runs.flat(), carriers)

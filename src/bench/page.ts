@@ -180,8 +180,8 @@ A saga with a workflow of its own has a history of its own in Temporal: a start,
 is rolled back. Sagas that share a run, by \`SAGA_GROUPING=auto\` or in a bulk, have instead:
 
 - no workflow under their saga id: \`temporal workflow describe\` finds none, and the Web UI lists the run that carries them
-  (\`links.temporal\` leads there). One that leaves its run, for it got stuck or takes much longer than the others, has its own from
-  then on.
+  (\`links.temporal\` leads there; of a bulk it is \`saga-bulk-<bulkId>\`, whose children, its lanes, make the calls). One that leaves
+  its run, for it got stuck or takes much longer than the others, has its own from then on.
 - no events of their own: one marker stands for a call of all that made it in the same turn, with what each was answered in it.
 - no status of their own in Temporal: the run completes, also where sagas in it were compensated; no \`SagaCompensated\` failure
   closes a workflow.
