@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { parseArgs, promisify } from 'node:util'
-import type { Client as Postgres } from 'pg'
-import { median } from './measure.js'
+import { fill } from './fill.js'
+import { median } from './results.js'
 import { count, runBench, type BenchServers } from './servers.js'
 
 /**
@@ -27,11 +27,12 @@ interface Figures {
   p99: number
 }
 
-async function bench({ database, start, output, signal }: BenchServers): Promise<void> {
-  const sagaId = await output.during(`Writing ${rows} log rows`, () => fill(database, rows))
+async function bench({ makeHome, start, output, signal }: BenchServers): Promise<void> {
+  const home = await makeHome('reads')
+  const sagaId = await output.during(`Writing ${rows} log rows`, () => fill(home.database, rows))
   const servers = {
-    ours: await start('ours', '../embedded/app.js'),
-    bare: await start('bare', './bare-reads.js'),
+    ours: await start(home, '../embedded/app.js'),
+    bare: await start(home, './bare-reads.js'),
   }
   const paths = {
     'GET /saga/{id}': `/saga/${sagaId}`,
@@ -76,31 +77,6 @@ async function load(url: string): Promise<Figures> {
   if (non2xx > 0 || errors > 0)
     throw new Error(`${url} answered ${non2xx} times other than 200, and ${errors} not at all`)
   return { requests: requests.average, p99: latency.p99 }
-}
-
-/** Completed sagas with five log rows each; the id of one of them. */
-async function fill(database: Postgres, logRows: number): Promise<string> {
-  const step = (name: string, service: string) => ({
-    ...{ step: name, service, kind: 'compensatable', status: 'succeeded', outcome: 'applied', attempts: 1 },
-    ...{ startedAt: '2026-01-01T00:00:00.000Z', endedAt: '2026-01-01T00:00:00.010Z' },
-  })
-  const steps = JSON.stringify([step('A', 'user'), step('B', 'address'), step('C', 'payment')])
-  const view = JSON.stringify({ username: 'Jane Doe', address: '1 Long Street, Springfield', payment: '****1111' })
-  await database.query(
-    `INSERT INTO saga (saga_id, type, label, fate, status, view, input_hash, first_run_id, steps, ended_at)
-     SELECT 'bench-' || n, 'createUserSaga', 'Jane Doe', 'completed', 'COMPLETED', $1, '', 'none', $2, now()
-     FROM generate_series(1, $3 / 5) AS n`,
-    [view, steps, logRows],
-  )
-  await database.query(
-    `INSERT INTO saga_log (saga_id, service, status, message, attempt)
-     SELECT 'bench-' || (1 + n / 5), (ARRAY['SAGA', 'A', 'B', 'C', 'SAGA'])[1 + n % 5],
-            (ARRAY['started', 'success', 'success', 'success', 'completed'])[1 + n % 5], 'applied', NULL
-     FROM generate_series(0, $1 - 1) AS n`,
-    [logRows],
-  )
-  await database.query('ANALYZE')
-  return 'bench-1'
 }
 
 process.exitCode = await runBench(bench)

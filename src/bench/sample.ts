@@ -65,10 +65,11 @@ try {
   const config = loadConfig()
   const logger = makeLogger(config)
   installTemporalRuntime(logger)
-  const { connection, client } = await connectTemporal({ disableFile: true })
+  const { connection, client, namespace } = await connectTemporal({ disableFile: true })
   const pool = makePool(config.databaseUrl, { max: 20, name: 'bench-sample' })
   const common = {
     connection,
+    namespace,
     workflowsPath: fileURLToPath(new URL('./sample-workflow.js', import.meta.url)),
     activities: makeActivities(pool),
   }

@@ -1,0 +1,5 @@
+import { services } from '../activities/index.js'
+
+/** The app as it is, but that its participants take one call at a time: as those of most teams do. */
+for (const service of services) delete service.invokeMany
+await import('../embedded/app.js')
