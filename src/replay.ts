@@ -84,8 +84,9 @@ try {
     dataConverter: encryptionBy(payloadKeys),
   }
   const disagreeing: string[] = []
-  const histories = await Promise.all(sources.map(readHistories))
-  for (const { history, name } of histories.flat()) {
+  const histories: Named[] = []
+  for (const source of sources) histories.push(...(await readHistories(source)))
+  for (const { history, name } of histories) {
     const events = history.events?.length ?? 0
     try {
       // Under its own id, of which those of nested sagas are made.
@@ -99,9 +100,7 @@ try {
   }
   await temporal?.connection.close()
   if (disagreeing.length > 0) {
-    failProgram(
-      `${disagreeing.length} of ${histories.flat().length} do not replay against the workflow code as it is now.`,
-    )
+    failProgram(`${disagreeing.length} of ${histories.length} do not replay against the workflow code as it is now.`)
   }
 } catch (error) {
   failProgram(error)

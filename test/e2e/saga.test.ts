@@ -131,6 +131,7 @@ test('the undo is drawn beneath, newest step first, and the table says the same'
 
   await page.getByText('The timeline as a table').click()
   const table = page.getByRole('region', { name: 'The timeline as a table' })
+  await table.locator('tbody tr').first().waitFor()
   const rows = await table.locator('tbody tr').evaluateAll((all) =>
     all.map((row) =>
       [...row.children]
