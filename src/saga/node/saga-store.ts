@@ -192,6 +192,9 @@ class Latest {
   }
 }
 
+/** The row of a saga that is to be written where there is room. */
+type NewRow = IntentRow & { idempotency_key: string | null; maxOpen: number }
+
 interface FailuresInForce {
   everywhere: Failures
   generation: number
@@ -208,7 +211,7 @@ export class SagaStore {
   private readonly onLogged: OnLogged
   readonly #gathered:
     | {
-        intents: Gathering<Intent, SagaRecord | undefined>
+        intents: Gathering<NewRow, SagaRecord | undefined>
         reads: Gathering<string, ReadRecord | undefined>
         writes: Gathering<Change, string | undefined>
         /** As they were written last, for who goes on with them. */
@@ -228,7 +231,7 @@ export class SagaStore {
     this.onLogged = onLogged
     if (!isGathering) return
     this.#gathered = {
-      intents: new Gathering((intents) => this.#writeIntents(intents), AT_ONCE),
+      intents: new Gathering((rows) => this.#insert(rows), AT_ONCE),
       reads: new Gathering((ids) => this.#readMany(ids), AT_ONCE),
       writes: new Gathering((changes) => writeMany(pool, changes, onLogged), AT_ONCE),
       latest: new Latest(),
@@ -291,10 +294,9 @@ export class SagaStore {
 
   /** Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. */
   async writeIntent(intent: Intent): Promise<IntentAnswer> {
-    const { sagaId, saga, idempotencyKey } = intent
-    const written = this.#gathered
-      ? await this.#gathered.intents.add(intent)
-      : (await this.#writeIntents([intent])).at(0)
+    const { sagaId, saga, idempotencyKey, maxOpen } = intent
+    const row: NewRow = { ...this.rowOf(intent), idempotency_key: idempotencyKey ?? null, maxOpen }
+    const written = this.#gathered ? await this.#gathered.intents.add(row) : (await this.#insert([row])).at(0)
     if (written) return { kind: 'written', record: written }
     const known = await this.pool.query(
       `SELECT ${recordColumns} FROM saga WHERE saga_id = $1 OR idempotency_key = $2`,
@@ -310,8 +312,7 @@ export class SagaStore {
   }
 
   /** Those that there is room for, and whose id and key nobody has. */
-  async #writeIntents(intents: Intent[]): Promise<(SagaRecord | undefined)[]> {
-    const rows = intents.map((one) => ({ ...this.rowOf(one), idempotency_key: one.idempotencyKey ?? null }))
+  async #insert(rows: NewRow[]): Promise<(SagaRecord | undefined)[]> {
     const { rows: written } = await this.pool.query<SagaRecord>(
       prepared(
         `WITH written AS (
@@ -325,11 +326,11 @@ export class SagaStore {
          RETURNING *
        ), told AS (SELECT saga_id AS told_id, ${announcement} FROM written)
        SELECT ${recordColumns} FROM written LEFT JOIN told ON told_id = saga_id`,
-        [toJsonb(rows), intents[0]?.maxOpen ?? 0],
+        [toJsonb(rows), rows[0]?.maxOpen ?? 0],
       ),
     )
     const byId = new Map(written.map((record) => [record.sagaId, record]))
-    return intents.map(({ sagaId }) => byId.get(sagaId))
+    return rows.map((row) => byId.get(row.saga_id))
   }
 
   /**

@@ -39,16 +39,18 @@ export async function sagaBulk(bulk: Bulk): Promise<void> {
 }
 
 async function workThrough(bulk: Bulk): Promise<boolean> {
+  let hasRun = false
   for (let waitMs = LEFT_MS.first; !workflowInfo().continueAsNewSuggested;) {
     const { isOver, lanes } = await bulkStanding(bulk)
     if (isOver) return true
-    if (lanes > 0) {
-      const all = Array.from({ length: lanes }, (_, lane) => runLane({ ...bulk, lane, lanes, after: 0 }))
-      await Promise.all(all)
-      waitMs = LEFT_MS.first
+    // What a lane has not brought on it is not asked for again at once.
+    if (lanes > 0 && !hasRun) {
+      await Promise.all(Array.from({ length: lanes }, (_, lane) => runLane({ ...bulk, lane, lanes, after: 0 })))
+      hasRun = true
     } else {
       await sleep(waitMs)
       waitMs = Math.min(waitMs * 2, LEFT_MS.most)
+      hasRun = false
     }
   }
   return false

@@ -79,20 +79,27 @@ export class Members {
 
   async #runOne(sagaId: string): Promise<void> {
     const calls = this.#batches.callsOf(sagaId)
-    const opening = await calls.openMember(this.#order)
-    if (opening.go !== 'ended' && opening.go !== 'elsewhere') {
-      const member = new Member(sagaId, this.saga, calls, this.#batches, opening)
-      const hasLeft = await new Promise<boolean>((resolve) => {
-        member.onLeave = () => resolve(true)
-        follow(this.saga, member, opening, { state: new SagaState(), cancel: new Stop() }).then(
-          () => resolve(false),
-          // Whatever else keeps it here it meets again in its own run, where it is looked after as any saga is.
-          (error: unknown) => resolve(!(error instanceof SagaEnded)),
-        )
-      })
-      if (hasLeft) await calls.leaveGroup()
+    try {
+      const opening = await calls.openMember(this.#order)
+      const isHere = opening.go !== 'ended' && opening.go !== 'elsewhere'
+      if (isHere && (await this.#hasLeft(sagaId, calls, opening))) await calls.leaveGroup()
+    } catch {
+      // The others must not fail with it. Its row says how far it is, and the sweep takes it up from there.
     }
     this.#batches.moved()
+  }
+
+  /** Goes on with a saga to its end, or until it is to have a run of its own. */
+  #hasLeft(sagaId: string, calls: GroupedCalls, opening: Exclude<Opening, { go: 'ended' }>): Promise<boolean> {
+    const member = new Member(sagaId, this.saga, calls, this.#batches, opening)
+    return new Promise((resolve) => {
+      member.onLeave = () => resolve(true)
+      follow(this.saga, member, opening, { state: new SagaState(), cancel: new Stop() }).then(
+        () => resolve(false),
+        // Whatever else keeps it here it meets again in its own run, where it is looked after as any saga is.
+        (error: unknown) => resolve(!(error instanceof SagaEnded)),
+      )
+    })
   }
 }
 
