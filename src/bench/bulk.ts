@@ -32,7 +32,7 @@ export const bulks: Part = async (servers, plan, record) => {
     ...plan.bulks.map((sagas) =>
       race('happy', sagas, 'bulk', ...(sagas === plan.bulk ? (['plain', 'limit'] as const) : [])),
     ),
-    race('refused', plan.bulk, 'bulk', 'plain', 'limit'),
+    race('refused', plan.bulk, 'bulk', 'limit'),
     race('demo', plan.bulk, 'bulk'),
   ]
   await servers.output.during('POST /saga/bulk: warming up', async () => {
