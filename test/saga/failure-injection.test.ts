@@ -4,6 +4,7 @@ import { makePool, type Client, type Pool } from '../../src/saga/node/db.js'
 import { completeFailures, type Failure, type FailureInput } from '../../src/saga/failure.js'
 import { throughBarrier, type BarredParticipant } from '../../src/saga/node/barrier.js'
 import {
+  countCalls,
   injectedRefusal,
   readFailures,
   replaceFailures,
@@ -41,7 +42,11 @@ function failing(
   const refusing = { ...service, invoke: () => Promise.reject(injectedRefusal(service.name)) }
   const real = throughBarrier(pool, service)
   // Its hang lasts 1 ms: the time-out that it sleeps past, and 2 s.
-  return withFailureInjection(pool, real, throughBarrier(pool, refusing), { scope, failures, timeoutMs: -1_999 })
+  return withFailureInjection(countCalls(pool), real, throughBarrier(pool, refusing), {
+    scope,
+    failures,
+    timeoutMs: -1_999,
+  })
 }
 
 const callOf = (sagaId: string) => ({ sagaId, step: 'A', input: {} })

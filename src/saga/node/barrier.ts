@@ -35,7 +35,7 @@ export interface BarredParticipant {
    * The same in one transaction with whatever calls are made at that time. Undefined where the participant has no
    * `invokeMany`. Throws NotTogether.
    */
-  invokeTogether?: (this: void, call: InvokeCall) => Promise<{ verdict: 'applied'; result: Json }>
+  invokeTogether?: (this: void, call: InvokeCall) => Promise<{ verdict: 'applied' | 'duplicate'; result: Json }>
   /** `empty`: nothing to compensate; a late invoke is refused from now on. */
   compensate(call: CompensateCall): Promise<CompensateVerdict>
   /** For a pivot: `applied`, and so it stays; `empty`: it was not, and a late invoke is refused from now on. */

@@ -4,7 +4,8 @@ import type { Queryable } from './db.js'
 import { outcomeUnknown, rejected } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type { Operation } from '../types.js'
-import type { BarredParticipant, Call } from './barrier.js'
+import { NotTogether, type BarredParticipant, type Call, type InvokeCall } from './barrier.js'
+import { Gathering } from './gathering.js'
 
 /** What an attempt brings along for the injection: the failures of its step, and whose calls they count. */
 export interface Injection {
@@ -23,23 +24,32 @@ export class InjectedCrash extends Error {}
  * same barrier with a business that refuses, so that `reject` is kept like a real refusal.
  */
 export function withFailureInjection(
-  db: Queryable,
+  counts: CallCounts,
   participant: BarredParticipant,
   refusing: BarredParticipant,
   injection: Injection,
 ): BarredParticipant {
   const around = async <T>(call: Call, op: Operation, go: (as: BarredParticipant) => Promise<T>): Promise<T> => {
-    const failure = await nextFailure(db, injection, call.step, op)
+    const failure = await nextFailure(counts, injection, call.step, op)
     if (failure?.kind === 'reject') return go(refusing)
     if (failure?.when === 'before') await strike(failure, call.step, injection.timeoutMs)
     const result = await go(participant)
     if (failure?.when === 'after') await strike(failure, call.step, injection.timeoutMs)
     return result
   }
-  const { invokeTogether: _, ...alone } = participant
-  const failsInvokes = injection.failures.some(({ on, mode }) => on === 'invoke' && mode !== 'none')
+  const invokeTogether = (call: InvokeCall) =>
+    around(call, 'invoke', async (as) => {
+      if (!as.invokeTogether) return as.invoke(call)
+      try {
+        return await as.invokeTogether(call)
+      } catch (error) {
+        if (error instanceof NotTogether) return as.invoke(call)
+        throw error
+      }
+    })
   return {
-    ...(failsInvokes ? alone : participant),
+    ...participant,
+    ...(participant.invokeTogether && { invokeTogether }),
     invoke: (call) => around(call, 'invoke', (as) => as.invoke(call)),
     compensate: (call) => around(call, 'compensate', (as) => as.compensate(call)),
   }
@@ -50,21 +60,56 @@ export function injectedRefusal(service: string): Error {
   return rejected(`injected: ${service} refuses`)
 }
 
-/** Counts the call, in a transaction of its own (the participant's would undo the count), and picks the first that fires. */
+/** A call that is counted, by all that its count is kept for. */
+interface CountedCall {
+  scope: string
+  step: string
+  op: Operation
+}
+
+/** Says of each call the how manyth it is. */
+export type CallCounts = Gathering<CountedCall, number>
+
+/** Counts calls, those that are made at the same time with one statement. */
+export function countCalls(db: Queryable): CallCounts {
+  return new Gathering((calls) => count(db, calls), { most: 500 })
+}
+
+/** In a transaction of its own: the participant's would undo the count. */
+async function count(db: Queryable, calls: CountedCall[]): Promise<number[]> {
+  const keyOf = ({ scope, step, op }: CountedCall) => JSON.stringify([scope, step, op])
+  const made = new Map<string, CountedCall & { calls: number }>()
+  const places = calls.map((call) => {
+    const all = made.get(keyOf(call)) ?? { ...call, calls: 0 }
+    made.set(keyOf(call), all)
+    all.calls += 1
+    return all.calls
+  })
+  const { rows } = await db.query<CountedCall & { calls: number }>(
+    `INSERT INTO failure_call (scope, step, op, calls)
+     SELECT scope, step, op, calls FROM jsonb_to_recordset($1) AS one (scope text, step text, op text, calls integer)
+     ORDER BY scope, step, op
+     ON CONFLICT (scope, step, op) DO UPDATE SET calls = failure_call.calls + excluded.calls
+     RETURNING scope, step, op, calls`,
+    [JSON.stringify([...made.values()])],
+  )
+  const counted = new Map(rows.map((row) => [keyOf(row), row.calls]))
+  return calls.map((call, i) => {
+    const before = (counted.get(keyOf(call)) ?? 0) - (made.get(keyOf(call))?.calls ?? 0)
+    return before + (places[i] ?? 0)
+  })
+}
+
+/** Counts the call, and picks the first failure that fires. */
 async function nextFailure(
-  db: Queryable,
+  counts: CallCounts,
   { scope, failures }: Injection,
   step: string,
   op: Operation,
 ): Promise<Failure | undefined> {
   const candidates = failures.filter(({ on, mode }) => on === op && mode !== 'none')
   if (candidates.length === 0) return undefined
-  const { rows } = await db.query(
-    `INSERT INTO failure_call (scope, step, op, calls) VALUES ($1, $2, $3, 1)
-     ON CONFLICT (scope, step, op) DO UPDATE SET calls = failure_call.calls + 1 RETURNING calls`,
-    [scope, step, op],
-  )
-  const call: number = rows[0].calls
+  const call = await counts.add({ scope, step, op })
   return candidates.find((failure) => fires(failure, call, `${scope}/${step}/${op}/${call}`))
 }
 

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
 export interface GatheringOptions {
   /** Of a batch. */
   most: number
@@ -48,6 +50,31 @@ export class Gathering<T, R> {
       }
     }
     this.#underWay -= 1
+  }
+}
+
+/** So long behind what others last did, in ms, they count as being at work. */
+const AT_WORK_MS = 100
+/** Meanwhile there is a turn every so many ms: a bulk beside single sagas then has some 400 a second on two cores. */
+const TURN_MS = 40
+
+/** Lets others go first, in this process: while they are at work, turns are few. */
+export class Deference {
+  #othersAt = 0
+  #nextAt = 0
+
+  /** Others are at work. */
+  note(): void {
+    this.#othersAt = Date.now()
+  }
+
+  /** Resolves when it is one's turn. */
+  async turn(): Promise<void> {
+    const now = Date.now()
+    if (now - this.#othersAt > AT_WORK_MS) return
+    const at = Math.max(now, this.#nextAt)
+    this.#nextAt = at + TURN_MS
+    if (at > now) await sleep(at - now)
   }
 }
 

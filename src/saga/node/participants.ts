@@ -1,6 +1,6 @@
 import type { Pool } from './db.js'
 import { throughBarrier, type AnyService, type BarredParticipant } from './barrier.js'
-import { injectedRefusal, withFailureInjection, type Injection } from './failure-injection.js'
+import { countCalls, injectedRefusal, withFailureInjection, type Injection } from './failure-injection.js'
 import { remoteParticipant } from './remote.js'
 
 export interface ParticipantOptions {
@@ -29,12 +29,13 @@ export function makeParticipants(
       return [service.name, { real: throughBarrier(pool, service), refusing: throughBarrier(pool, refuse) }]
     }),
   )
+  const counts = countCalls(pool)
   return (name, injection) => {
     const remote = elsewhere.get(name)
     if (remote) return remote.as(failureInjection ? injection : undefined)
     const service = barred.get(name)
     if (!service) throw new Error(`This worker has no participant ${name}; add it to its list`)
     if (!failureInjection || !injection) return service.real
-    return withFailureInjection(pool, service.real, service.refusing, injection)
+    return withFailureInjection(counts, service.real, service.refusing, injection)
   }
 }

@@ -166,6 +166,8 @@ export interface SagaStoreOptions {
   payloadKeys?: PayloadKeys | undefined
   /** Reads and writes of many sagas at the same time are one statement. For those that share a run. */
   isGathering?: boolean
+  /** Then awaited before each of these statements. */
+  ready?: () => Promise<void>
 }
 
 /** Sagas of a statement at most, and such statements at once: what is read first is gone on with while others are read. */
@@ -224,16 +226,17 @@ export class SagaStore {
   constructor(
     private readonly pool: Pool,
     sagas: readonly SagaType[],
-    { onLogged = () => {}, payloadKeys = new PayloadKeys([]), isGathering = false }: SagaStoreOptions = {},
+    { onLogged = () => {}, payloadKeys = new PayloadKeys([]), isGathering = false, ready }: SagaStoreOptions = {},
   ) {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
     this.#keys = payloadKeys
     this.onLogged = onLogged
     if (!isGathering) return
+    const options = { ...AT_ONCE, ...(ready && { ready }) }
     this.#gathered = {
-      intents: new Gathering((rows) => this.#insert(rows), AT_ONCE),
-      reads: new Gathering((ids) => this.#readMany(ids), AT_ONCE),
-      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), AT_ONCE),
+      intents: new Gathering((rows) => this.#insert(rows), options),
+      reads: new Gathering((ids) => this.#readMany(ids), options),
+      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), options),
       latest: new Latest(),
       failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), {
         most: Infinity,

@@ -14,7 +14,7 @@ import type { AnyForwardParticipant } from '../types.js'
 import { makeSagaActivities, makeSagaCalls } from './activities.js'
 import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas } from './bundle.js'
-import { Slots } from './gathering.js'
+import { Deference, Slots } from './gathering.js'
 import { makeGroupActivities } from './group.js'
 import { makePool, participantBounds, sagaBounds, type Pool } from './db.js'
 import { SagaMirror } from './mirror.js'
@@ -117,13 +117,20 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     const barred = makeParticipants(services, participantPool, options)
     const participant: typeof barred = (name, injection) => around(barred(name, injection))
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
-    const sagaCalls = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
+    /** Bulks give way to single sagas, which somebody may be waiting for. */
+    const singles = new Deference()
+    const callsOf = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
+    const sagaCalls: typeof callsOf = (sagaId) => {
+      singles.note()
+      return callsOf(sagaId)
+    }
     /** The activities of sagas that share a run, on connections of their own. */
-    const grouped = (sagaPool: Pool, calledOn: Pool) => {
+    const grouped = (sagaPool: Pool, calledOn: Pool, ready: () => Promise<void>) => {
       const gathering = new SagaStore(sagaPool, sagas, {
         payloadKeys: options.payloadKeys,
         onLogged,
         isGathering: true,
+        ready,
       })
       const called = makeParticipants(services, calledOn, options)
       const slots = new Slots(GROUPED_CALLS)
@@ -156,7 +163,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
           ...makeSweepActivities(store, decisions, bulks, starter, mirror, logger),
           ...makeDecisionsActivities(decisions, starter, logger),
           ...makeSagaActivities(sagaCalls),
-          ...grouped(pool, participantPool),
+          ...grouped(pool, participantPool, async () => singles.note()),
         },
         maxCachedWorkflows: 500,
         // A saga holds its first task through all its local activities: with the SDK's 40 the others are not started eagerly.
@@ -167,7 +174,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       await Worker.create({
         ...common,
         taskQueue: bulkQueue(taskQueue),
-        activities: { ...makeBulkActivities(bulks), ...grouped(bulkPool, bulkParticipantPool) },
+        activities: { ...makeBulkActivities(bulks), ...grouped(bulkPool, bulkParticipantPool, () => singles.turn()) },
         maxCachedWorkflows: 50,
       }),
     ]
