@@ -78,6 +78,14 @@ test('one that was made before has none of the others take effect: each is to be
   expect(await barriersOf(others)).toBe(0)
 })
 
+test('of calls that are made again those that took effect are left out', async () => {
+  const [made, ...others] = [newCall(), newCall(), newCall()]
+  await throughBarrier(pool, user).invoke(made)
+  const again = [...others, made].map((call) => ({ ...call, attempt: 2 }))
+  expect(await madeTogether(user, again)).toEqual([expect.anything(), expect.anything(), 'alone'])
+  expect(await usersOf([made, ...others])).toHaveLength(3)
+})
+
 test('one whose undo came first is kept out, and its late call refused', async () => {
   const [late, other] = [newCall(), newCall()]
   const barred = throughBarrier(pool, user)

@@ -86,13 +86,14 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
       const as =
         order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
-      const together = slots && start.ended === 0 ? as.invokeTogether : undefined
+      const together = slots && as.invokeTogether
+      const numbered = { ...key, attempt: start.ended + 1 }
       return {
         alone: () => {
           givenUp = new AbortController()
-          return call(as, { ...key, attempt: start.ended + 1, signal: givenUp.signal })
+          return call(as, { ...numbered, signal: givenUp.signal })
         },
-        ...(together && { together: () => call({ ...as, invoke: together }, key) }),
+        ...(together && { together: () => call({ ...as, invoke: together }, numbered) }),
       }
     }
     const write = (end: AttemptEnd['end']) => {

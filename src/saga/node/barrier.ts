@@ -73,13 +73,15 @@ export function throughBarrier(pool: Pool, participant: AnyService): BarredParti
       atOnce: TRANSACTIONS,
     },
   )
+  const invokeTogether = async (call: InvokeCall) => {
+    const answer = await together.add(call).catch((error: Error) => {
+      throw new NotTogether(error.message, { cause: error })
+    })
+    if (!answer) throw new NotTogether('it was made before')
+    return answer
+  }
   return {
-    ...(participant.invokeMany && {
-      invokeTogether: (call: InvokeCall) =>
-        together.add(call).catch((error: Error) => {
-          throw new NotTogether(error.message, { cause: error })
-        }),
-    }),
+    ...(participant.invokeMany && { invokeTogether }),
     async invoke(call) {
       try {
         return await inTransaction((tx, andCommit) => invoke(tx, participant, call, andCommit))
@@ -133,13 +135,17 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall, and
 
 /**
  * New calls only: a barrier row that is there already is an error here, and rolls all of it back. So the rows may come behind
- * the business, each with its result, and go out with the COMMIT.
+ * the business, each with its result, and go out with the COMMIT. Of calls that are made again those with a row are left out
+ * first, with no answer.
  */
 async function invokeMany(tx: Client, participant: AnyService, calls: InvokeCall[], andCommit: AndCommit) {
-  const given = calls.map(({ sagaId, input }) => ({ sagaId, input }))
+  const known = calls.some(({ attempt = 1 }) => attempt > 1) ? await withRows(tx, calls) : new Set<InvokeCall>()
+  const fresh = calls.filter((call) => !known.has(call))
+  if (fresh.length === 0) return calls.map(() => undefined)
+  const given = fresh.map(({ sagaId, input }) => ({ sagaId, input }))
   const results = (await participant.invokeMany?.(tx, given)) ?? []
-  if (results.length !== calls.length) {
-    throw new Error(`invokeMany of ${participant.name} gave ${results.length} results for ${calls.length} calls`)
+  if (results.length !== fresh.length) {
+    throw new Error(`invokeMany of ${participant.name} gave ${results.length} results for ${fresh.length} calls`)
   }
   andCommit(
     tx.query(
@@ -148,15 +154,26 @@ async function invokeMany(tx: Client, participant: AnyService, calls: InvokeCall
        SELECT saga_id, step, 'invoke', 'invoke', input, 'applied', result
        FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::jsonb[]) AS call (saga_id, step, input, result)`,
         [
-          calls.map(({ sagaId }) => sagaId),
-          calls.map(({ step }) => step),
-          calls.map(({ input }) => JSON.stringify(input)),
+          fresh.map(({ sagaId }) => sagaId),
+          fresh.map(({ step }) => step),
+          fresh.map(({ input }) => JSON.stringify(input)),
           results.map((result) => JSON.stringify(result ?? null)),
         ],
       ),
     ),
   )
-  return results.map((result) => ({ verdict: 'applied' as const, result: result ?? null }))
+  const answers = new Map(fresh.map((call, i) => [call, results[i] ?? null]))
+  return calls.map((call) => {
+    const result = answers.get(call)
+    return result === undefined ? undefined : { verdict: 'applied' as const, result }
+  })
+}
+
+async function withRows(tx: Client, calls: InvokeCall[]): Promise<Set<InvokeCall>> {
+  const { rows } = await tx.query<{ saga_id: string; step: string }>(
+    prepared('SELECT saga_id, step FROM saga_barrier WHERE saga_id = ANY ($1)', [calls.map(({ sagaId }) => sagaId)]),
+  )
+  return new Set(calls.filter(({ sagaId, step }) => rows.some((row) => row.saga_id === sagaId && row.step === step)))
 }
 
 /** What an invoke finds whose row was there already. */

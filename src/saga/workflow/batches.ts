@@ -1,5 +1,6 @@
 import { CancellationScope, sleep } from '@temporalio/workflow'
 import { ApplicationFailure } from '@temporalio/common'
+import type { Stop } from './stop.js'
 import type { Answer, BulkCalls, CallBatch, GroupedCalls } from '../types.js'
 
 /** Sagas of one call at most: what it brings back has to fit a payload. */
@@ -31,6 +32,7 @@ export class Batches {
   #isSending = false
   /** Sagas that go on in this turn, as far as is known, and have not made a move yet. */
   #moving = 0
+  #asleep = 0
   readonly #alarms = new Map<number, Set<() => void>>()
 
   /** Out of the reach of what cancels one of the sagas. */
@@ -61,6 +63,22 @@ export class Batches {
       leaveGroup: call('leaveGroup'),
       nextWindow: call('nextWindow'),
     }
+  }
+
+  /** Sagas that wait between two attempts. */
+  get asleep(): number {
+    return this.#asleep
+  }
+
+  /** Until then, or until it is stopped. */
+  async sleep(ms: number, stop?: Stop): Promise<void> {
+    this.moved()
+    this.#asleep += 1
+    await new Promise<void>((resolve) => {
+      this.alarm(ms, resolve)
+      stop?.onStop(resolve)
+    })
+    this.#asleep -= 1
   }
 
   /** The same timer for all that are to be rung equally late. Call what it returns to be rung no more. */

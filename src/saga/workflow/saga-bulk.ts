@@ -16,6 +16,9 @@ import { Members } from './saga-group.js'
 /** A lane's run begins anew behind so many windows. */
 const MOST_WINDOWS = 4
 
+/** Windows of sagas that a lane has under way at most, those included that wait between two attempts. */
+const MOST_UNDER_WAY = 2
+
 /** How often it is looked whether those that have left have ended too. */
 const LEFT_MS = { first: 2_000, most: 60_000 }
 
@@ -95,7 +98,7 @@ async function workThroughLane(saga: Definition, { bulkId, lane, lanes, after }:
       void member.then(() => underWay.delete(member))
     }
     after = upTo
-    await condition(() => underWay.size < most)
+    await condition(() => underWay.size - members.asleep < most && underWay.size < most * MOST_UNDER_WAY)
   }
   await Promise.all(underWay)
   return after

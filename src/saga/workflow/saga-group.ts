@@ -70,6 +70,11 @@ export class Members {
     return sagaIds.map((sagaId) => this.#runOne(sagaId))
   }
 
+  /** Sagas that wait between two attempts, and ask for nothing meanwhile. */
+  get asleep(): number {
+    return this.#batches.asleep
+  }
+
   /** Of the bulk whose run this is. */
   async nextWindow(bulkId: string, lane: BulkLane): Promise<BulkWindow> {
     const window = await this.#batches.callsOf(bulkId).nextWindow(lane)
@@ -133,13 +138,8 @@ class Member implements Run, People {
     return new Promise<never>(() => {})
   }
 
-  /** Until then, or until it is stopped. */
   sleep(ms: number, stop?: Stop): Promise<void> {
-    this.batches.moved()
-    return new Promise((resolve) => {
-      this.batches.alarm(ms, resolve)
-      stop?.onStop(resolve)
-    })
+    return this.batches.sleep(ms, stop)
   }
 
   alarm(ms: number, ring: () => void): () => void {
