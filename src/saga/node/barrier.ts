@@ -66,14 +66,16 @@ export const WAIT_MS = 4_000
 export function throughBarrier(pool: Pool, participant: AnyService): BarredParticipant {
   const inTransaction = <T>(work: (tx: Client, andCommit: AndCommit) => Promise<T>) =>
     withTransaction(pool, work, { waitMs: WAIT_MS })
-  const together = new Gathering(
-    (calls: InvokeCall[]) => inTransaction((tx, andCommit) => invokeMany(tx, participant, calls, andCommit)),
-    {
-      most: TOGETHER,
-      atOnce: TRANSACTIONS,
-    },
-  )
+  const windows = () =>
+    new Gathering(
+      (calls: InvokeCall[]) => inTransaction((tx, andCommit) => invokeMany(tx, participant, calls, andCommit)),
+      { most: TOGETHER, atOnce: TRANSACTIONS },
+    )
+  const first = windows()
+  // Apart: an earlier attempt may still hold its row, and these would wait for it.
+  const again = windows()
   const invokeTogether = async (call: InvokeCall) => {
+    const together = (call.attempt ?? 1) > 1 ? again : first
     const answer = await together.add(call).catch((error: Error) => {
       throw new NotTogether(error.message, { cause: error })
     })
