@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { makePool, type Client, type Pool } from '../../src/saga/node/db.js'
 import { completeFailures, type Failure, type FailureInput } from '../../src/saga/failure.js'
-import { throughBarrier, type BarredParticipant } from '../../src/saga/node/barrier.js'
+import { throughBarrier, type BarredParticipant, type InvokeCall } from '../../src/saga/node/barrier.js'
 import {
   countCalls,
   injectedRefusal,
@@ -232,6 +232,30 @@ test('those who share a scope share its counts, at once too; another scope count
   expect(marks.join('').replaceAll('.', '')).toBe('x'.repeat(20))
   expect(await calls(failing({ mode: 'alternate' }), 'invoke', 2)).toBe('.x')
 })
+
+/** Service A that also takes many calls at once. */
+const userForMany: Service = {
+  ...user,
+  async invokeMany(tx, calls) {
+    await tx.query(`INSERT INTO table_a (username, saga_id) SELECT 'ada', unnest($1::text[])`, [
+      calls.map(({ sagaId }) => sagaId),
+    ])
+    return calls.map(() => 'created')
+  },
+}
+
+test.each(kinds)(
+  'of calls that go together $kind $when ends every second as $outcome, with $rows rows',
+  async ({ kind, when, outcome, rows }) => {
+    const as = failing({ mode: 'alternate', kind, when }, randomUUID(), userForMany)
+    const sagaIds = Array.from({ length: 10 }, () => randomUUID())
+    const together = { ...as, invoke: (call: InvokeCall) => as.invokeTogether?.(call) ?? as.invoke(call) }
+    const ends = await Promise.all(sagaIds.map((sagaId) => make(together, 'invoke', sagaId)))
+    expect(ends).toEqual(sagaIds.map((_, i) => (i % 2 === 0 ? 'ok' : outcome)))
+    const found = await Promise.all(sagaIds.map(rowsOf))
+    expect(found).toEqual(sagaIds.map((_, i) => (i % 2 === 0 ? 1 : rows)))
+  },
+)
 
 test('each step of a scope counts for itself', async () => {
   const as = failing({ mode: 'alternate' })
