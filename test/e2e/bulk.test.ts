@@ -71,7 +71,8 @@ const refused = { ...ada, failures: { C: { mode: 'always', kind: 'reject' } } }
 /** Stuck on B's undo after 40 s; undone when it is tried again. */
 const stuck = { ...ada, failures: { ...refused.failures, B: { mode: 'first', n: 8, on: 'compensate' } } }
 /** Under way for some 5 s, until its time-out. */
-const slow = { ...ada, failures: { C: { mode: 'first', n: 1, kind: 'hang' } } }
+/** It leaves its bulk when its call hangs, and in its own run that hangs once more. */
+const slow = { ...ada, failures: { C: { mode: 'first', n: 2, kind: 'hang' } } }
 
 const ndjson = (lines: object[]) => lines.map((line) => JSON.stringify(line)).join('\n')
 const times = (n: number, line: object) => Array.from({ length: n }, () => line)
@@ -236,6 +237,7 @@ test('where the server is restarted under the page it says so, takes up again, a
   const bulkId = await start([...times(20, happy), slow])
   await open(bulkId)
   await status('Running').waitFor()
+  await until('all but one have ended', async () => (await number('completed')) === '20')
   await system.kill()
   await page.getByText('Connection lost; it is taken up again by itself.').waitFor()
   // How it stood is still shown.
@@ -276,6 +278,7 @@ test('what one’s role does not allow is not offered', async () => {
 
   await press('Log out vera')
   await logIn(tokens.sam)
+  await page.getByRole('button', { name: 'Log out sam' }).waitFor()
   await page.goto(`${guarded.where.api}/#/bulk`)
   await field('Or lines').fill(ndjson([ada]))
   await press('Start 1 saga')
