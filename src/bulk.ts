@@ -41,19 +41,22 @@ function readArguments(): { file: string; url: string; skipInvalid: boolean } {
 /** The bulk as it was seen last: a bar on a terminal, a line every two seconds elsewhere. */
 async function follow(client: BulkClient, bulkId: string): Promise<Bulk> {
   const stream = process.stdout
-  const figures = '{value} of {total} sagas, {failed} not completed, {eta_formatted} left'
+  const figures = '{value} of {total} sagas, {failed} not completed, time left: {eta_formatted}'
+  let done = 0
   const bar = new SingleBar({
     format: stream.isTTY ? `{bar} {percentage}% | ${figures}` : figures,
     stream,
     noTTYOutput: true,
     etaBuffer: 30,
+    // Behind none that has ended nothing is known of it.
+    formatTime: (seconds) => (done > 0 && Number.isFinite(seconds) ? `${seconds} s` : '?'),
   })
   let last: Bulk | undefined
   for await (const bulk of client.follow(bulkId)) {
-    const value = bulk.total - bulk.running
-    const failed = { failed: value - bulk.completed }
-    if (last) bar.update(value, failed)
-    else bar.start(bulk.total, value, failed)
+    done = bulk.total - bulk.running
+    const failed = { failed: done - bulk.completed }
+    if (last) bar.update(done, failed)
+    else bar.start(bulk.total, done, failed)
     last = bulk
   }
   bar.stop()
