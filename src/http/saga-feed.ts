@@ -37,8 +37,8 @@ export class SagaFeed {
     const wakers = this.#wakers.get(sagaId) ?? new Set()
     this.#wakers.set(sagaId, wakers.add(wake))
     return () => {
-      wakers.delete(wake)
-      if (wakers.size === 0) this.#wakers.delete(sagaId)
+      // Once: under the same id there may be others by then.
+      if (wakers.delete(wake) && wakers.size === 0) this.#wakers.delete(sagaId)
     }
   }
 
