@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ApplicationFailure } from '@temporalio/common'
 import { expect } from '@jest/globals'
 import { rejected } from '../../src/saga/errors.js'
@@ -10,6 +11,8 @@ import { until } from '../helpers/until.js'
 export interface Asked {
   /** Waits there, once, until the test opens the gate. */
   hold?: string
+  /** Takes so long there, in ms. */
+  slow?: { [place: string]: number }
   /** Fails there, in a way that can be retried; behind the gate. */
   fail?: string
   /** Refuses there for good: an invoke as a refusal, a compensation as a failure that is not tried again. */
@@ -45,12 +48,13 @@ export class Gated {
   }
 
   async #pass(sagaId: string, place: string, input: Json): Promise<void> {
-    const { hold, fail, refuse = [] } = input as Asked
+    const { hold, slow, fail, refuse = [] } = input as Asked
     if (hold === place) {
       const gate = this.#at(sagaId)
       gate.reach()
       await gate.opened
     }
+    if (slow?.[place] !== undefined) await sleep(slow[place])
     if (fail === place) throw new Error(`${place} fails`)
     if (!refuse.includes(place) || this.#mended.has(`${sagaId} ${place}`)) return
     if (place.endsWith('invoke')) throw rejected(`${place} is refused`)

@@ -93,6 +93,18 @@ test('a saga that is stuck leaves its group, and a person decides', async () => 
   await expectAgreement(engine, stuck)
 })
 
+test('a saga that waits for its next attempt goes on in time, however busy the others keep the run', async () => {
+  const slow = { 'hotel invoke': 700, 'charge invoke': 700, 'ticket invoke': 700 }
+  const [waiting = '', busy = ''] = await engine.startGroup('tripSaga', [
+    { input: {}, failures: { flight: { mode: 'first', n: 1 } } },
+    { input: { slow } },
+  ])
+  const rows = (await Promise.all([waiting, busy].map((id) => sagas.ended(id).then(() => sagas.logRows(id))))).flat()
+  const idOf = (sagaId: string, service: string) =>
+    rows.find((row) => row.sagaId === sagaId && row.service === service && row.status === 'success')?.id
+  expect(idOf(waiting, 'flight')).toBeLessThan(idOf(busy, 'ticket') ?? 0)
+})
+
 test('every run replays', async () => {
   expect(await engine.replay()).toBeGreaterThan(0)
 })

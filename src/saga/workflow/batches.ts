@@ -9,7 +9,7 @@ const MOST_CALLS = 500
 /** Microtasks without a further move behind which no saga of this turn has more to say. */
 const QUIET = 64
 
-/** How far a wait may be longer than asked, in ms, so that those of many sagas are one timer. */
+/** How far a wait may be longer than asked, in ms, so that many sagas go on together. */
 const TIMER_GRAIN = 100
 
 type CallName = CallBatch['name']
@@ -34,6 +34,8 @@ export class Batches {
   #moving = 0
   #asleep = 0
   readonly #alarms = new Map<number, Set<() => void>>()
+  /** When the next timer fires. */
+  #timerAt = Infinity
 
   /** Out of the reach of what cancels one of the sagas. */
   readonly #home = CancellationScope.current()
@@ -81,24 +83,42 @@ export class Batches {
     this.#asleep -= 1
   }
 
-  /** The same timer for all that are to be rung equally late. Call what it returns to be rung no more. */
+  /** Those that are to be rung equally late are rung together. Call what it returns to be rung no more. */
   alarm(ms: number, ring: () => void): () => void {
     const at = Math.ceil((Date.now() + ms) / TIMER_GRAIN) * TIMER_GRAIN
-    let bells = this.#alarms.get(at)
-    if (!bells) {
-      bells = new Set()
-      this.#alarms.set(at, bells)
-      void this.#ringAt(at, bells)
+    const bells = this.#alarms.get(at) ?? new Set()
+    this.#alarms.set(at, bells.add(ring))
+    return () => {
+      bells.delete(ring)
+      if (bells.size === 0 && this.#alarms.get(at) === bells) this.#alarms.delete(at)
     }
-    bells.add(ring)
-    return () => bells.delete(ring)
   }
 
-  async #ringAt(at: number, bells: ReadonlySet<() => void>): Promise<void> {
-    await this.#home.run(() => sleep(Math.max(1, at - Date.now())))
-    this.#alarms.delete(at)
-    this.#moving += bells.size
-    for (const ring of bells) ring()
+  /** Rings what is due. */
+  #ring(): void {
+    for (const [at, bells] of this.#alarms) {
+      if (at > Date.now()) continue
+      this.#alarms.delete(at)
+      this.#moving += bells.size
+      for (const ring of bells) ring()
+    }
+  }
+
+  /**
+   * Only where nothing else is to be done: as long as one local activity follows another the workflow task goes on, and its
+   * timers are begun at its end.
+   */
+  #setTimer(): void {
+    const at = Math.min(...this.#alarms.keys())
+    if (at >= this.#timerAt) return
+    this.#timerAt = at
+    void this.#home.run(() => sleep(Math.max(1, at - Date.now()))).then(() => this.#fired(at))
+  }
+
+  #fired(at: number): void {
+    if (this.#timerAt === at) this.#timerAt = Infinity
+    this.#ring()
+    this.#wakeSending()
   }
 
   /** A saga waits for something else, or has come to its end. */
@@ -122,10 +142,14 @@ export class Batches {
       const waiting = this.#waiting.get(key)
       if (waiting) waiting.calls.push(one)
       else this.#waiting.set(key, { name, calls: [one] })
-      if (this.#isSending) return
-      this.#isSending = true
-      void this.#send()
+      this.#wakeSending()
     })
+  }
+
+  #wakeSending(): void {
+    if (this.#isSending) return
+    this.#isSending = true
+    void this.#send()
   }
 
   async #send(): Promise<void> {
@@ -136,9 +160,11 @@ export class Batches {
       const calls = most.calls.splice(0, MOST_CALLS)
       if (most.calls.length === 0) this.#waiting.delete(key)
       await this.#sendOne(most.name, calls)
+      this.#ring()
       await this.#quiet()
     }
     this.#isSending = false
+    this.#setTimer()
   }
 
   async #sendOne(name: CallName, calls: Waiting[]): Promise<void> {

@@ -14,7 +14,7 @@ import { definitionOf, type Definition } from './define-saga.js'
 import { Members } from './saga-group.js'
 
 /** A lane's run begins anew behind so many windows. */
-const MOST_WINDOWS = 4
+const MOST_WINDOWS = 10
 
 /** Windows of sagas that a lane has under way at most, those included that wait between two attempts. */
 const MOST_UNDER_WAY = 2
