@@ -31,8 +31,10 @@ export const load: Part = async (servers, plan, record, { withBare }) => {
   )
   await servers.output.during('POST /saga: warming up', async () => {
     for (const contender of contenders) {
-      await batch(contender, 'happy', { sagas: Math.ceil(plan.sagas / 2), inFlight: 16 })
-      await batch(contender, 'refused', { sagas: Math.ceil(plan.sagas / 8), inFlight: 16 })
+      for (const kind of ['happy', 'refused'] as const) {
+        const inFlight = Math.max(...plan.inFlight.filter((n) => n <= 64))
+        await batch(contender, kind, { sagas: sagasOf(contender, kind, inFlight, plan.sagas), inFlight })
+      }
     }
   })
   const races = cases.map((one) =>

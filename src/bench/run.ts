@@ -37,7 +37,7 @@ const PARTS: Record<string, Part> = { load, bulk: bulks, growth }
 
 const full: Plan = {
   rounds: 3,
-  sagas: 256,
+  sagas: 128,
   inFlight: [1, 16, 64, 256],
   bulks: [100, 1_000, 10_000, 20_000],
   bulk: 10_000,
