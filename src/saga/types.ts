@@ -58,11 +58,12 @@ export interface ForwardParticipant<Input, Result, Tx = unknown> {
   /** Does the work. Throws `rejected(…)` to refuse for good; anything else counts as unknown and is tried again. */
   invoke(tx: Tx, call: { sagaId: string; input: Input }): Promise<Result>
   /**
-   * Does the work of many sagas with one statement or a few; the results in the order of the calls. Where it throws, or one of
-   * the calls proves to have been made before, all of it is rolled back and each call is made alone: so it may do nothing but
-   * through `tx`. Used where sagas share a run.
+   * Does the work of many sagas with one statement or a few; the results in the order of the calls. `rejected(…)` as a result
+   * refuses that call alone, for which nothing may have been done. Where it throws, or one of the calls proves to have been
+   * made before, all of it is rolled back and each call is made alone: so it may do nothing but through `tx`. Used where sagas
+   * share a run.
    */
-  invokeMany?(tx: Tx, calls: readonly { sagaId: string; input: Input }[]): Promise<Result[]>
+  invokeMany?(tx: Tx, calls: readonly { sagaId: string; input: Input }[]): Promise<(Result | Error)[]>
   /** Looks whether the work took effect, once an attempt has ended without saying so. One indexed query. */
   probe?(tx: Tx, call: { sagaId: string; input: Input }): Promise<Probe<Result>>
   /** Names what is left of the saga, such as "table_a 7"; nothing: an empty list. One indexed query. */
@@ -73,6 +74,8 @@ export interface ForwardParticipant<Input, Result, Tx = unknown> {
 export interface Participant<Input, Result, Tx = unknown> extends ForwardParticipant<Input, Result, Tx> {
   /** Takes the work back, given what the work was given and what it answered. Runs only where `invoke` was applied. */
   compensate(tx: Tx, call: { sagaId: string; input: Input; result: Result }): Promise<void>
+  /** Takes back the work of many sagas with one statement or a few. What holds of `invokeMany` holds here. */
+  compensateMany?(tx: Tx, calls: readonly { sagaId: string; input: Input; result: Result }[]): Promise<void>
 }
 
 // Every participant is one of these, whatever it takes and gives, also one with a type of its own.

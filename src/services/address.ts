@@ -38,6 +38,10 @@ export const address: Participant<Static<typeof addressInput>, { addressId: numb
     await tx.query('DELETE FROM table_b WHERE saga_id = $1', [sagaId])
   },
 
+  async compensateMany(tx, calls) {
+    await tx.query('DELETE FROM table_b WHERE saga_id = ANY ($1)', [calls.map(({ sagaId }) => sagaId)])
+  },
+
   async verify(tx, { sagaId }) {
     const { rows } = await tx.query('SELECT id FROM table_b WHERE saga_id = $1', [sagaId])
     return rows.map(({ id }) => `table_b ${id}`)

@@ -38,6 +38,10 @@ export const payment: Participant<Static<typeof paymentInput>, { paymentId: numb
     await tx.query('DELETE FROM table_c WHERE saga_id = $1', [sagaId])
   },
 
+  async compensateMany(tx, calls) {
+    await tx.query('DELETE FROM table_c WHERE saga_id = ANY ($1)', [calls.map(({ sagaId }) => sagaId)])
+  },
+
   async verify(tx, { sagaId }) {
     const { rows } = await tx.query('SELECT id FROM table_c WHERE saga_id = $1', [sagaId])
     return rows.map(({ id }) => `table_c ${id}`)

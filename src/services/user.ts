@@ -30,6 +30,10 @@ export const user: Participant<Static<typeof userInput>, { userId: number }, Cli
     await tx.query('DELETE FROM table_a WHERE saga_id = $1', [sagaId])
   },
 
+  async compensateMany(tx, calls) {
+    await tx.query('DELETE FROM table_a WHERE saga_id = ANY ($1)', [calls.map(({ sagaId }) => sagaId)])
+  },
+
   async verify(tx, { sagaId }) {
     const { rows } = await tx.query('SELECT id FROM table_a WHERE saga_id = $1', [sagaId])
     return rows.map(({ id }) => `table_a ${id}`)

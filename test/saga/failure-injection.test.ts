@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { makePool, type Client, type Pool } from '../../src/saga/node/db.js'
 import { completeFailures, type Failure, type FailureInput } from '../../src/saga/failure.js'
-import { throughBarrier, type BarredParticipant, type InvokeCall } from '../../src/saga/node/barrier.js'
+import { throughBarrier, type BarredParticipant } from '../../src/saga/node/barrier.js'
 import {
   countCalls,
-  injectedRefusal,
+  refusing,
   readFailures,
   replaceFailures,
   withFailureInjection,
@@ -39,10 +39,9 @@ function failing(
   service = user,
 ): BarredParticipant {
   const failures: Failure[] = completeFailures({ A: input })['A'] ?? []
-  const refusing = { ...service, invoke: () => Promise.reject(injectedRefusal(service.name)) }
   const real = throughBarrier(pool, service)
   // Its hang lasts 1 ms: the time-out that it sleeps past, and 2 s.
-  return withFailureInjection(countCalls(pool), real, throughBarrier(pool, refusing), {
+  return withFailureInjection(countCalls(pool), real, throughBarrier(pool, refusing(service)), {
     scope,
     failures,
     timeoutMs: -1_999,
@@ -242,18 +241,36 @@ const userForMany: Service = {
     ])
     return calls.map(() => 'created')
   },
+  async compensateMany(tx, calls) {
+    await tx.query('DELETE FROM table_a WHERE saga_id = ANY ($1)', [calls.map(({ sagaId }) => sagaId)])
+  },
 }
+
+/** The same participant, whose calls go together with those that are made at the same time. */
+const together = (as: BarredParticipant): BarredParticipant => ({ ...as, ...as.together })
 
 test.each(kinds)(
   'of calls that go together $kind $when ends every second as $outcome, with $rows rows',
   async ({ kind, when, outcome, rows }) => {
-    const as = failing({ mode: 'alternate', kind, when }, randomUUID(), userForMany)
+    const as = together(failing({ mode: 'alternate', kind, when }, randomUUID(), userForMany))
     const sagaIds = Array.from({ length: 10 }, () => randomUUID())
-    const together = { ...as, invoke: (call: InvokeCall) => as.invokeTogether?.(call) ?? as.invoke(call) }
-    const ends = await Promise.all(sagaIds.map((sagaId) => make(together, 'invoke', sagaId)))
+    const ends = await Promise.all(sagaIds.map((sagaId) => make(as, 'invoke', sagaId)))
     expect(ends).toEqual(sagaIds.map((_, i) => (i % 2 === 0 ? 'ok' : outcome)))
     const found = await Promise.all(sagaIds.map(rowsOf))
     expect(found).toEqual(sagaIds.map((_, i) => (i % 2 === 0 ? 1 : rows)))
+  },
+)
+
+test.each(kinds.filter(({ kind }) => kind !== 'reject'))(
+  'of undos that go together $kind $when ends every second as $outcome, and what is committed is committed',
+  async ({ kind, when, outcome }) => {
+    const as = together(failing({ mode: 'alternate', kind, when, on: 'compensate' }, randomUUID(), userForMany))
+    const sagaIds = Array.from({ length: 10 }, () => randomUUID())
+    await Promise.all(sagaIds.map((sagaId) => as.invoke(callOf(sagaId))))
+    const ends = await Promise.all(sagaIds.map((sagaId) => make(as, 'compensate', sagaId)))
+    expect(ends).toEqual(sagaIds.map((_, i) => (i % 2 === 0 ? 'ok' : outcome)))
+    const found = await Promise.all(sagaIds.map(rowsOf))
+    expect(found).toEqual(sagaIds.map((_, i) => (i % 2 === 1 && when === 'before' && kind !== 'hang' ? 1 : 0)))
   },
 )
 

@@ -86,14 +86,14 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       const injection = isReached ? { ...start.injection, timeoutMs: order.timeoutMs } : undefined
       const as =
         order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
-      const together = slots && as.invokeTogether
+      const together = slots && order.op !== 'settle' && as.together?.[order.op]
       const numbered = { ...key, attempt: start.ended + 1 }
       return {
         alone: () => {
           givenUp = new AbortController()
           return call(as, { ...numbered, signal: givenUp.signal })
         },
-        ...(together && { together: () => call({ ...as, invoke: together }, numbered) }),
+        ...(together && { together: () => call({ ...as, ...as.together }, numbered) }),
       }
     }
     const write = (end: AttemptEnd['end']) => {

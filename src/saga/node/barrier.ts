@@ -25,25 +25,33 @@ export interface CompensateCall extends Call {
 
 /** A participant as the engine is given it: with a `compensate` where a compensatable step uses it. */
 export type AnyService = ForwardParticipant<Json, Json | void, Client> &
-  Partial<Pick<Participant<Json, Json | void, Client>, 'compensate'>>
+  Partial<Pick<Participant<Json, Json | void, Client>, 'compensate' | 'compensateMany'>>
 
 /** A participant behind its barrier: each operation of a step happens at most once, however often it is delivered. */
 export interface BarredParticipant {
   /** `duplicate`: it was applied before; the kept result, and nothing has changed. Throws Rejected, LateInvoke. */
-  invoke(call: InvokeCall): Promise<{ verdict: 'applied' | 'duplicate'; result: Json }>
-  /**
-   * The same in one transaction with whatever calls are made at that time. Undefined where the participant has no
-   * `invokeMany`. Throws NotTogether.
-   */
-  invokeTogether?: (this: void, call: InvokeCall) => Promise<{ verdict: 'applied' | 'duplicate'; result: Json }>
+  invoke(call: InvokeCall): Promise<InvokeVerdict>
   /** `empty`: nothing to compensate; a late invoke is refused from now on. */
   compensate(call: CompensateCall): Promise<CompensateVerdict>
+  /**
+   * The same in one transaction with whatever calls are made at that time, as far as the participant can do for many what it
+   * does for one. Throws NotTogether as well.
+   */
+  together?: {
+    invoke?: (this: void, call: InvokeCall) => Promise<InvokeVerdict>
+    compensate?: (this: void, call: CompensateCall) => Promise<CompensateVerdict>
+  }
   /** For a pivot: `applied`, and so it stays; `empty`: it was not, and a late invoke is refused from now on. */
   settle(call: Call): Promise<SettleVerdict>
   /** What the participant's own probe says; undefined where it has none. */
   probe(call: InvokeCall): Promise<Probe<Json> | undefined>
   /** What the participant finds left of a saga; undefined where it can't look. */
   verify(call: Call): Promise<string[] | undefined>
+}
+
+export interface InvokeVerdict {
+  verdict: 'applied' | 'duplicate'
+  result: Json
 }
 
 /** The calls that went together had to be rolled back, one of them perhaps for another's sake: each is to be made alone. */
@@ -66,24 +74,15 @@ export const WAIT_MS = 4_000
 export function throughBarrier(pool: Pool, participant: AnyService): BarredParticipant {
   const inTransaction = <T>(work: (tx: Client, andCommit: AndCommit) => Promise<T>) =>
     withTransaction(pool, work, { waitMs: WAIT_MS })
-  const windows = () =>
-    new Gathering(
-      (calls: InvokeCall[]) => inTransaction((tx, andCommit) => invokeMany(tx, participant, calls, andCommit)),
-      { most: TOGETHER, atOnce: TRANSACTIONS },
-    )
-  const first = windows()
-  // Apart: an earlier attempt may still hold its row, and these would wait for it.
-  const again = windows()
-  const invokeTogether = async (call: InvokeCall) => {
-    const together = (call.attempt ?? 1) > 1 ? again : first
-    const answer = await together.add(call).catch((error: Error) => {
-      throw new NotTogether(error.message, { cause: error })
-    })
-    if (!answer) throw new NotTogether('it was made before')
-    return answer
-  }
   return {
-    ...(participant.invokeMany && { invokeTogether }),
+    together: {
+      ...(participant.invokeMany && {
+        invoke: together(pool, (tx, calls, last) => invokeAll(tx, participant, calls, last)),
+      }),
+      ...(participant.compensateMany && {
+        compensate: together(pool, (tx, calls) => compensateAll(tx, participant, calls)),
+      }),
+    },
     async invoke(call) {
       try {
         return await inTransaction((tx, andCommit) => invoke(tx, participant, call, andCommit))
@@ -111,6 +110,31 @@ export function throughBarrier(pool: Pool, participant: AnyService): BarredParti
 
 const none = Promise.resolve(undefined)
 
+/** Makes calls that come at the same time in one transaction. Undefined or an error as an answer: of that call alone. */
+function together<C extends Call, T>(
+  pool: Pool,
+  work: (tx: Client, calls: C[], andCommit: AndCommit) => Promise<(T | Error | undefined)[]>,
+): (call: C) => Promise<T> {
+  const windows = () =>
+    new Gathering<C, T | Error | undefined>(
+      (calls) => withTransaction(pool, (tx, andCommit) => work(tx, calls, andCommit), { waitMs: WAIT_MS }),
+      { most: TOGETHER, atOnce: TRANSACTIONS },
+    )
+  const first = windows()
+  // Apart: an earlier attempt may still hold its row, and these would wait for it.
+  const again = windows()
+  return async (call) => {
+    const answer = await (isFirst(call) ? first : again).add(call).catch((error: Error) => {
+      throw new NotTogether(error.message, { cause: error })
+    })
+    if (answer instanceof Error) throw answer
+    if (answer === undefined) throw new NotTogether('it was made before')
+    return answer
+  }
+}
+
+const isFirst = ({ attempt = 1 }: Call) => attempt === 1
+
 async function invoke(tx: Client, participant: AnyService, call: InvokeCall, andCommit: AndCommit) {
   const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
@@ -136,64 +160,102 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall, and
 }
 
 /**
- * New calls only: a barrier row that is there already is an error here, and rolls all of it back. So the rows may come behind
- * the business, each with its result, and go out with the COMMIT. Of calls that are made again those with a row are left out
- * first, with no answer.
+ * New calls: a barrier row that is there already is an error here, and rolls all of it back. So the rows may come behind the
+ * business, each with its result or refusal, and go out with the COMMIT. Calls that are made again are looked up first: what
+ * is kept of them is their answer.
  */
-async function invokeMany(tx: Client, participant: AnyService, calls: InvokeCall[], andCommit: AndCommit) {
-  const known = calls.some(({ attempt = 1 }) => attempt > 1) ? await withRows(tx, calls) : new Set<InvokeCall>()
-  const fresh = calls.filter((call) => !known.has(call))
-  if (fresh.length === 0) return calls.map(() => undefined)
-  const given = fresh.map(({ sagaId, input }) => ({ sagaId, input }))
-  const results = (await participant.invokeMany?.(tx, given)) ?? []
-  if (results.length !== fresh.length) {
-    throw new Error(`invokeMany of ${participant.name} gave ${results.length} results for ${fresh.length} calls`)
-  }
-  andCommit(
-    tx.query(
-      prepared(
-        `INSERT INTO saga_barrier (saga_id, step, op, written_by, input, verdict, result)
-       SELECT saga_id, step, 'invoke', 'invoke', input, 'applied', result
-       FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::jsonb[]) AS call (saga_id, step, input, result)`,
-        [
-          fresh.map(({ sagaId }) => sagaId),
-          fresh.map(({ step }) => step),
-          fresh.map(({ input }) => JSON.stringify(input)),
-          results.map((result) => JSON.stringify(result ?? null)),
-        ],
+async function invokeAll(
+  tx: Client,
+  participant: AnyService,
+  calls: InvokeCall[],
+  andCommit: AndCommit,
+): Promise<(InvokeVerdict | Error | undefined)[]> {
+  const answers = calls.every(isFirst)
+    ? new Map<InvokeCall, InvokeVerdict | Error | undefined>()
+    : await known(tx, calls)
+  const fresh = calls.filter((call) => !answers.has(call))
+  if (fresh.length > 0) {
+    const given = fresh.map(({ sagaId, input }) => ({ sagaId, input }))
+    const results = (await participant.invokeMany?.(tx, given)) ?? []
+    if (results.length !== fresh.length) {
+      throw new Error(`invokeMany of ${participant.name} gave ${results.length} results for ${fresh.length} calls`)
+    }
+    const refusals = results.map((result) => {
+      if (result instanceof Error && !isFailure(result, FailureType.Rejected)) throw result
+      return result instanceof Error ? result : undefined
+    })
+    andCommit(
+      tx.query(
+        prepared(
+          `INSERT INTO saga_barrier (saga_id, step, op, written_by, input, verdict, result, decisions)
+         SELECT saga_id, step, 'invoke', 'invoke', input, verdict, result, decisions
+         FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::text[], $5::jsonb[], $6::integer[])
+           AS call (saga_id, step, input, verdict, result, decisions)`,
+          [
+            fresh.map(({ sagaId }) => sagaId),
+            fresh.map(({ step }) => step),
+            fresh.map(({ input }) => JSON.stringify(input)),
+            refusals.map((refusal) => (refusal ? 'rejected' : 'applied')),
+            results.map((result, i) =>
+              JSON.stringify(refusals[i] ? { message: refusals[i].message } : (result ?? null)),
+            ),
+            fresh.map(({ decisions = 0 }, i) => (refusals[i] ? decisions : 0)),
+          ],
+        ),
       ),
-    ),
-  )
-  const answers = new Map(fresh.map((call, i) => [call, results[i] ?? null]))
-  return calls.map((call) => {
-    const result = answers.get(call)
-    return result === undefined ? undefined : { verdict: 'applied' as const, result }
-  })
+    )
+    for (const [i, call] of fresh.entries()) {
+      const result = results[i] ?? null
+      answers.set(call, result instanceof Error ? result : { verdict: 'applied', result })
+    }
+  }
+  return calls.map((call) => answers.get(call))
 }
 
-async function withRows(tx: Client, calls: InvokeCall[]): Promise<Set<InvokeCall>> {
-  const { rows } = await tx.query<{ saga_id: string; step: string }>(
-    prepared('SELECT saga_id, step FROM saga_barrier WHERE saga_id = ANY ($1)', [calls.map(({ sagaId }) => sagaId)]),
+/** What is kept of calls that were made before; undefined for one that a decision has since been made on. */
+async function known(tx: Client, calls: InvokeCall[]): Promise<Map<InvokeCall, InvokeVerdict | Error | undefined>> {
+  const { rows } = await tx.query<KeptRow & { saga_id: string; step: string; decisions: number }>(
+    prepared('SELECT saga_id, step, op, verdict, result, decisions FROM saga_barrier WHERE saga_id = ANY ($1)', [
+      calls.map(({ sagaId }) => sagaId),
+    ]),
   )
-  return new Set(calls.filter(({ sagaId, step }) => rows.some((row) => row.saga_id === sagaId && row.step === step)))
+  const answers = new Map<InvokeCall, InvokeVerdict | Error | undefined>()
+  for (const call of calls) {
+    const own = rows.filter((row) => row.saga_id === call.sagaId && row.step === call.step)
+    if (own.length === 0) continue
+    const isAskedAnew = own.some(
+      ({ verdict, decisions }) => verdict === 'rejected' && decisions < (call.decisions ?? 0),
+    )
+    answers.set(call, isAskedAnew ? undefined : keptAnswer(own, call))
+  }
+  return answers
+}
+
+interface KeptRow {
+  op: 'invoke' | 'compensate'
+  verdict: string
+  result: Json
+}
+
+/** The answer of a call whose row was there already. */
+function keptAnswer(rows: KeptRow[], call: InvokeCall): InvokeVerdict | Error {
+  if (rows.some(({ op }) => op === 'compensate')) return lateInvoke(call)
+  const [row] = rows
+  if (row?.verdict === 'rejected') return rejected((row.result as { message: string }).message)
+  return { verdict: 'duplicate', result: row?.result ?? null }
 }
 
 /** What an invoke finds whose row was there already. */
-async function kept(tx: Client, call: InvokeCall): Promise<{ verdict: 'duplicate'; result: Json }> {
-  const { rows } = await tx.query(
+async function kept(tx: Client, call: InvokeCall): Promise<InvokeVerdict> {
+  const { rows } = await tx.query<KeptRow>(
     prepared('SELECT op, verdict, result FROM saga_barrier WHERE saga_id = $1 AND step = $2', [call.sagaId, call.step]),
   )
-  if (rows.some(({ op }) => op === 'compensate')) throw lateInvoke(call)
-  const [{ verdict, result }] = rows
-  if (verdict === 'rejected') throw rejected(result.message)
-  return { verdict: 'duplicate', result }
+  const answer = keptAnswer(rows, call)
+  if (answer instanceof Error) throw answer
+  return answer
 }
 
-async function keepRefusal(
-  tx: Client,
-  call: InvokeCall,
-  refusal: Error,
-): Promise<'kept' | { verdict: 'duplicate'; result: Json }> {
+async function keepRefusal(tx: Client, call: InvokeCall, refusal: Error): Promise<'kept' | InvokeVerdict> {
   const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
     prepared(
@@ -245,6 +307,56 @@ async function compensate(tx: Client, participant: AnyService, call: CompensateC
     await participant.compensate(tx, { sagaId, input: corrected ?? input, result })
   }
   return verdict
+}
+
+/**
+ * The same for many, in one trip to PostgreSQL and the business. One that was made before has its row, and no answer here.
+ * Rows are written in the order of their sagas, so that of two that wait for each other's none waits for ever.
+ */
+async function compensateAll(
+  tx: Client,
+  participant: AnyService,
+  calls: CompensateCall[],
+): Promise<(CompensateVerdict | undefined)[]> {
+  const sorted = calls.toSorted((a, b) => (a.sagaId < b.sagaId ? -1 : 1))
+  const keys = [sorted.map(({ sagaId }) => sagaId), sorted.map(({ step }) => step)]
+  const [, , { rows }] = await Promise.all([
+    tx.query(
+      prepared(
+        `INSERT INTO saga_barrier (saga_id, step, op, written_by)
+       SELECT saga_id, step, 'compensate', 'compensate' FROM unnest($1::text[], $2::text[]) AS call (saga_id, step)
+       ON CONFLICT DO NOTHING`,
+        keys,
+      ),
+    ),
+    tx.query(
+      prepared(
+        `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict)
+       SELECT saga_id, step, 'invoke', 'compensate', 'tombstone' FROM unnest($1::text[], $2::text[]) AS call (saga_id, step)
+       ON CONFLICT DO NOTHING`,
+        keys,
+      ),
+    ),
+    tx.query<{ saga_id: string; step: string; verdict: 'done' | 'empty'; input: Json; result: Json }>(
+      prepared(
+        `UPDATE saga_barrier AS own
+       SET verdict = CASE WHEN invoked.verdict IN ('rejected', 'tombstone') THEN 'empty' ELSE 'done' END
+       FROM unnest($1::text[], $2::text[]) AS call (saga_id, step), saga_barrier AS invoked
+       WHERE own.saga_id = call.saga_id AND own.step = call.step AND own.op = 'compensate' AND own.verdict IS NULL
+         AND invoked.saga_id = call.saga_id AND invoked.step = call.step AND invoked.op = 'invoke'
+       RETURNING own.saga_id, own.step, own.verdict, invoked.input, invoked.result`,
+        keys,
+      ),
+    ),
+  ])
+  const rowOf = ({ sagaId, step }: Call) => rows.find((row) => row.saga_id === sagaId && row.step === step)
+  const found = calls.map(rowOf)
+  const done = calls.flatMap(({ sagaId, input }, i) => {
+    const row = found[i]
+    return row?.verdict === 'done' ? [{ sagaId, input: input ?? row.input, result: row.result }] : []
+  })
+  if (done.length > 0) await participant.compensateMany?.(tx, done)
+  return found.map((row) => row?.verdict)
 }
 
 /**

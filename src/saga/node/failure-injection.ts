@@ -4,7 +4,7 @@ import type { Queryable } from './db.js'
 import { outcomeUnknown, rejected } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type { Operation } from '../types.js'
-import { NotTogether, type BarredParticipant, type Call, type InvokeCall } from './barrier.js'
+import { NotTogether, type AnyService, type BarredParticipant, type Call } from './barrier.js'
 import { Gathering } from './gathering.js'
 
 /** What an attempt brings along for the injection: the failures of its step, and whose calls they count. */
@@ -37,28 +37,45 @@ export function withFailureInjection(
     if (failure?.when === 'after') await strike(failure, call.step, injection.timeoutMs)
     return result
   }
-  const invokeTogether = (call: InvokeCall) =>
-    around(call, 'invoke', async (as) => {
-      // What refuses does so for one: for many it is still the real business.
-      if (as === refusing || !as.invokeTogether) return as.invoke(call)
-      try {
-        return await as.invokeTogether(call)
-      } catch (error) {
-        if (error instanceof NotTogether) return as.invoke(call)
-        throw error
-      }
-    })
+  const { invoke, compensate } = participant.together ?? {}
   return {
     ...participant,
-    ...(participant.invokeTogether && { invokeTogether }),
     invoke: (call) => around(call, 'invoke', (as) => as.invoke(call)),
     compensate: (call) => around(call, 'compensate', (as) => as.compensate(call)),
+    together: {
+      ...(invoke && {
+        invoke: (call) => around(call, 'invoke', (as) => orAlone(as.together?.invoke, () => as.invoke(call), call)),
+      }),
+      ...(compensate && {
+        compensate: (call) =>
+          around(call, 'compensate', (as) => orAlone(as.together?.compensate, () => as.compensate(call), call)),
+      }),
+    },
   }
 }
 
-/** A refusal as injected, for the business of the `refusing` participant. */
-export function injectedRefusal(service: string): Error {
-  return rejected(`injected: ${service} refuses`)
+/** Falls back here, and not with the caller, so that the call is counted once. */
+async function orAlone<C, T>(
+  together: ((call: C) => Promise<T>) | undefined,
+  alone: () => Promise<T>,
+  call: C,
+): Promise<T> {
+  try {
+    if (together) return await together(call)
+  } catch (error) {
+    if (!(error instanceof NotTogether)) throw error
+  }
+  return alone()
+}
+
+/** The same participant with a business that refuses: what `withFailureInjection` is given as `refusing`, behind its barrier. */
+export function refusing(service: AnyService): AnyService {
+  const refusal = () => rejected(`injected: ${service.name} refuses`)
+  return {
+    ...service,
+    invoke: () => Promise.reject(refusal()),
+    ...(service.invokeMany && { invokeMany: (_tx, calls) => Promise.resolve(calls.map(refusal)) }),
+  }
 }
 
 /** A call that is counted, by all that its count is kept for. */

@@ -1,6 +1,6 @@
 import type { Pool } from './db.js'
 import { throughBarrier, type AnyService, type BarredParticipant } from './barrier.js'
-import { countCalls, injectedRefusal, withFailureInjection, type Injection } from './failure-injection.js'
+import { countCalls, refusing, withFailureInjection, type Injection } from './failure-injection.js'
 import { remoteParticipant } from './remote.js'
 
 export interface ParticipantOptions {
@@ -24,10 +24,10 @@ export function makeParticipants(
     Object.entries(remotes).map(([name, url]) => [name, remoteParticipant(name, url, remoteHeaders)]),
   )
   const barred = new Map<string, { real: BarredParticipant; refusing: BarredParticipant }>(
-    services.map((service) => {
-      const refuse = { ...service, invoke: () => Promise.reject(injectedRefusal(service.name)) }
-      return [service.name, { real: throughBarrier(pool, service), refusing: throughBarrier(pool, refuse) }]
-    }),
+    services.map((service) => [
+      service.name,
+      { real: throughBarrier(pool, service), refusing: throughBarrier(pool, refusing(service)) },
+    ]),
   )
   const counts = countCalls(pool)
   return (name, injection) => {

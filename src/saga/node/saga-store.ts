@@ -532,7 +532,7 @@ export class SagaStore {
   async beginAttempt(sagaId: string, order: InvokeOrder | CompensateOrder): Promise<AttemptStart> {
     const { step, op } = order
     // Of a pivot somebody may have been told that it is not called any more: that has to be heard.
-    const isLatestEnough = op === 'invoke' && order.kind === 'compensatable'
+    const isLatestEnough = op === 'compensate' || (op === 'invoke' && order.kind === 'compensatable')
     const row = await this.#readForAttempt(sagaId, isLatestEnough)
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
@@ -658,20 +658,24 @@ export class SagaStore {
 
   /** open → rollback, with the log's one ROLLBACK row. One that is claimed already keeps its first cause. */
   claimRollback(sagaId: string, { cause, reached }: RollbackOrder): Promise<RollbackClaim> {
-    return this.#change(sagaId, async (record, save) => {
-      if (isEnded(record)) return ended(record)
-      // By an earlier run of it, whose last call outlived it: whether that stays is its parent's to say.
-      if (record.handedOverAt) return handedOver(record)
-      const claims = record.claims + 1
-      const claimed = (now: SagaRecord): RollbackClaim => {
-        const due = dueCompensations(now.steps, now.compensations).map((one) => this.#opened(one))
-        return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
-      }
-      if (record.fate === 'rollback') return claimed(await save({ claims }, []))
-      const spoken = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
-      const { changes, entries } = afterClaim(record, { cause: spoken, reached })
-      return claimed(await save({ ...changes, claims }, entries))
-    })
+    return this.#change(
+      sagaId,
+      async (record, save) => {
+        if (isEnded(record)) return ended(record)
+        // By an earlier run of it, whose last call outlived it: whether that stays is its parent's to say.
+        if (record.handedOverAt) return handedOver(record)
+        const claims = record.claims + 1
+        const claimed = (now: SagaRecord): RollbackClaim => {
+          const due = dueCompensations(now.steps, now.compensations).map((one) => this.#opened(one))
+          return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
+        }
+        if (record.fate === 'rollback') return claimed(await save({ claims }, []))
+        const spoken = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
+        const { changes, entries } = afterClaim(record, { cause: spoken, reached })
+        return claimed(await save({ ...changes, claims }, entries))
+      },
+      this.#gathered?.latest.take(sagaId),
+    )
   }
 
   /** Says that a step waits for a person; or has the decision that came already. */
@@ -766,16 +770,20 @@ export class SagaStore {
     sagaId: string,
     { verified, isBarred }: { verified: boolean; isBarred: boolean },
   ): Promise<Closing | { go: 'bar'; steps: { step: string }[] }> {
-    return this.#change(sagaId, async (record, save) => {
-      if (record.fate !== 'rollback') return ended(record)
-      const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
-      if (due.length > 0) return { go: 'on', due: due.map((one) => this.#opened(one)), view: toView(record) }
-      const byHand = record.compensations.filter(({ status }) => status === 'resolved' || status === 'skipped')
-      if (byHand.length > 0 && !isBarred) return { go: 'bar', steps: byHand }
-      if (!verified && isDoubtful(record)) return { go: 'verify' }
-      const { changes, entries } = afterRollback(record)
-      return ended(await save(changes, entries))
-    })
+    return this.#change(
+      sagaId,
+      async (record, save) => {
+        if (record.fate !== 'rollback') return ended(record)
+        const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
+        if (due.length > 0) return { go: 'on', due: due.map((one) => this.#opened(one)), view: toView(record) }
+        const byHand = record.compensations.filter(({ status }) => status === 'resolved' || status === 'skipped')
+        if (byHand.length > 0 && !isBarred) return { go: 'bar', steps: byHand }
+        if (!verified && isDoubtful(record)) return { go: 'verify' }
+        const { changes, entries } = afterRollback(record)
+        return ended(await save(changes, entries))
+      },
+      this.#gathered?.latest.take(sagaId),
+    )
   }
 
   /**
