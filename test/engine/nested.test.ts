@@ -230,7 +230,7 @@ test.concurrent('a saga that waits for the person of one nested in it is none wi
   await parked(engine, hotel(sagaId))
   const standStill = (ids: string[]) =>
     query(database, `UPDATE saga SET progress_at = now() - interval '9 days' WHERE saga_id = ANY ($1)`, [ids])
-  const count = () => engine.store.countWithoutProgress(8 * 24 * 3_600_000)
+  const count = () => engine.store.unfinished.countWithoutProgress(8 * 24 * 3_600_000)
   await standStill(family(sagaId))
   expect(await count()).toBe(0)
   expect(await decide(engine, hotel(sagaId), { step: 'room', action: 'resolve' })).toBe(200)

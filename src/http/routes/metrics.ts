@@ -21,7 +21,7 @@ export const metricRoutes =
     app.get('/metrics', { schema }, async (_request, reply) => {
       watchers.set(feed.watchers)
       // Where PostgreSQL is away the others are told all the same, and these stay as they were.
-      const standing = await store.standing().catch(() => undefined)
+      const standing = await store.unfinished.standing().catch(() => undefined)
       if (standing) {
         for (const [status, count] of Object.entries(standing.unfinished)) unfinished.set(count, { status })
         debt.set(standing.oldestWaitingS)

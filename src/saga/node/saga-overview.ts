@@ -1,6 +1,7 @@
 import type { Status } from '../types.js'
 import { withTransaction, type Pool, type Queryable } from './db.js'
-import type { SagaStore, Standing } from './saga-store.js'
+import type { SagaStore } from './saga-store.js'
+import type { Standing } from './unfinished-sagas.js'
 
 /**
  * How all sagas do, and have done of late. Everything in it is of one moment, `at`. What is unfinished or waits is told with
@@ -64,7 +65,7 @@ export function readOverview(pool: Pool, store: SagaStore, minutes: number): Pro
     const { rows } = await tx.query<{ at: Date }>('SELECT now() AS at')
     const at = rows[0]?.at ?? new Date()
     const span = spanOf(minutes, at)
-    const standing = await store.standing(tx)
+    const standing = await store.unfinished.standing(tx)
     const ends = await readEnds(tx, span)
     const waits = await readWaits(tx, span)
 

@@ -14,7 +14,8 @@ import type { SagaMirror } from './mirror.js'
 import type { Bulk, SagaBulks } from './saga-bulk.js'
 import type { SagaDecisions } from './saga-decisions.js'
 import { BULK_RUN, isEnded, isPastPivot, type SagaRecord } from './saga-record.js'
-import { PROGRESS_MS, type SagaStore } from './saga-store.js'
+import type { SagaStore } from './saga-store.js'
+import { PROGRESS_MS } from './unfinished-sagas.js'
 
 /** Temporal is asked at most this long; what it did not take the sweep repeats. */
 const CALL_MS = 3_000
@@ -280,7 +281,7 @@ export function makeSweepActivities(
   /** Looks at a saga's own run, and takes the saga up where that is gone. */
   async function watch(record: SagaRecord): Promise<boolean> {
     // Also where Temporal does not answer: the next sweep looks at others first.
-    await store.markLookedAt(record.sagaId)
+    await store.unfinished.markLookedAt(record.sagaId)
     const found = await starter.look(record.sagaId)
     return found !== 'open' && takeUp(record, found)
   }
@@ -297,13 +298,13 @@ export function makeSweepActivities(
   /** The sagas of shared runs that are gone: Temporal is asked once a run, however many share it. */
   async function lostTogether(): Promise<(SagaRecord & { found: Exclude<Found, 'open'> })[]> {
     const lost = []
-    for (const carrier of await store.unwatchedCarriers(LOOK_AFTER_MS)) {
+    for (const carrier of await store.unfinished.unwatchedCarriers(LOOK_AFTER_MS)) {
       const found = await starter.look(carrier, 'the run that it shared').catch((error: Error) => {
         logger.error({ workflowId: carrier, err: error }, 'Sweeping failed')
         return 'open' as const
       })
       if (found === 'open') continue
-      for (const record of await store.carriedBy(carrier)) lost.push({ ...record, found })
+      for (const record of await store.unfinished.carriedBy(carrier)) lost.push({ ...record, found })
     }
     return lost
   }
@@ -312,16 +313,16 @@ export function makeSweepActivities(
     async sweep() {
       const until = Date.now() + SWEEP_MS
       const swept = {
-        started: await each(await store.unstarted(SWEEP_AFTER_MS), until, start),
-        cancelled: await each(await store.uncancelled(SWEEP_AFTER_MS), until, cancel),
-        decided: await each(await store.undecided(SWEEP_AFTER_MS), until, decide),
+        started: await each(await store.unfinished.unstarted(SWEEP_AFTER_MS), until, start),
+        cancelled: await each(await store.unfinished.uncancelled(SWEEP_AFTER_MS), until, cancel),
+        decided: await each(await store.unfinished.undecided(SWEEP_AFTER_MS), until, decide),
         decisions: await each(await decisions.unfinished(SWEEP_AFTER_MS), until, startDecisions),
         bulks: await each(await bulks.unfinished(SWEEP_AFTER_MS), until, startBulk),
         recovered:
-          (await each(await store.unwatched(LOOK_AFTER_MS), until, watch)) +
+          (await each(await store.unfinished.unwatched(LOOK_AFTER_MS), until, watch)) +
           (await each(await lostTogether(), until, (saga) => takeUp(saga, saga.found))),
         mirrored: await each(await mirror.unmirrored(), until, async (saga) => (await mirror.mirror(saga)) > 0),
-        withoutProgress: await store.countWithoutProgress(PROGRESS_MS),
+        withoutProgress: await store.unfinished.countWithoutProgress(PROGRESS_MS),
       }
       if (Object.values(swept).some((count) => count > 0)) logger.warn(swept, 'The sweep found sagas to look after')
       return swept

@@ -1,4 +1,4 @@
-import { prepared, withTransaction, type Client, type Pool, type Queryable } from './db.js'
+import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
 import { FailureType, deadlineExceeded, invalidInput, lateInvoke, sagaIdTaken, type InputProblem } from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
@@ -58,7 +58,6 @@ import {
   type Findings,
 } from './projection.js'
 import {
-  BULK_RUN,
   cancelCause,
   causeOf,
   declaredSteps,
@@ -73,25 +72,11 @@ import {
   type StepRecord,
 } from './saga-record.js'
 import type { OnLogged } from './saga-metrics.js'
-import {
-  announcement,
-  LockFirst,
-  readColumns,
-  saveBy,
-  toJsonb,
-  write,
-  writeMany,
-  type Change,
-  type ReadRecord,
-  type Save,
-  type Write,
-} from './saga-row.js'
-import { Gathering } from './gathering.js'
+import { LockFirst, readColumns, saveBy, toJsonb, write, type ReadRecord, type Save } from './saga-row.js'
+import { SagaRows, type IntentRow, type NewRow } from './saga-rows.js'
 import type { SagaType } from './saga-type.js'
 import { redacted } from './secrets.js'
-
-/** A saga that has a run and no person to wait for, and has not moved for so long, is counted. */
-export const PROGRESS_MS = 600_000
+import { UnfinishedSagas } from './unfinished-sagas.js'
 
 /** A saga that is to be written down. */
 export interface SagaIntent {
@@ -106,18 +91,6 @@ export interface Intent extends SagaIntent {
   idempotencyKey?: string | undefined
   /** Unfinished single sagas at most. */
   maxOpen: number
-}
-
-/** What the row of a saga begins with, by column. */
-export interface IntentRow {
-  saga_id: string
-  type: string
-  label: string
-  view: object
-  input: Json
-  input_hash: string
-  failures: Failures | null
-  steps: StepRecord[]
 }
 
 export type IntentAnswer =
@@ -136,9 +109,6 @@ export type DecisionAnswer =
 
 /** What became of one of many decisions. */
 export type MatchedAnswer = { kind: 'recorded'; decision: RecordedDecision } | { kind: 'refused'; why: string }
-
-/** Of a row of `saga`: that the run of a bulk carries it. */
-const IN_BULK = `coalesce(carried_by LIKE '${BULK_RUN}%', false)`
 
 const STARTED_ANEW = 'taken up again: its last run was gone, and it was started anew'
 
@@ -170,38 +140,6 @@ export interface SagaStoreOptions {
   ready?: () => Promise<void>
 }
 
-/** Sagas of a statement at most, and such statements at once: what is read first is gone on with while others are read. */
-const AT_ONCE = { most: 125, atOnce: 4 }
-
-/** Records younger than this may be gone on with as they are, where a change by others is found out when they are written. */
-const LATEST_MS = 1_000
-const MOST_LATEST = 5_000
-
-/** Sagas as they were written last. Each is taken once. */
-class Latest {
-  readonly #records = new Map<string, { record: ReadRecord; at: number }>()
-
-  set(record: ReadRecord): void {
-    if (isEnded(record)) return
-    if (this.#records.size >= MOST_LATEST) this.#records.clear()
-    this.#records.set(record.sagaId, { record, at: Date.now() })
-  }
-
-  take(sagaId: string): ReadRecord | undefined {
-    const found = this.#records.get(sagaId)
-    this.#records.delete(sagaId)
-    return found && Date.now() - found.at < LATEST_MS ? found.record : undefined
-  }
-}
-
-/** The row of a saga that is to be written where there is room. */
-type NewRow = IntentRow & { idempotency_key: string | null; maxOpen: number }
-
-interface FailuresInForce {
-  everywhere: Failures
-  generation: number
-}
-
 /**
  * The sagas' rows, and with each change of one the log rows that tell of it, in one statement. It locks the saga's row
  * first, so that log ids of a saga rise in the order of their commits, and takes effect only on the row that was read, so
@@ -211,16 +149,9 @@ export class SagaStore {
   readonly #types: ReadonlyMap<string, SagaType>
   readonly #keys: PayloadKeys
   private readonly onLogged: OnLogged
-  readonly #gathered:
-    | {
-        intents: Gathering<NewRow, SagaRecord | undefined>
-        reads: Gathering<string, ReadRecord | undefined>
-        writes: Gathering<Change, string | undefined>
-        /** As they were written last, for who goes on with them. */
-        latest: Latest
-        failures: Gathering<undefined, FailuresInForce>
-      }
-    | undefined
+  readonly #rows: SagaRows
+  /** Those that have not ended. */
+  readonly unfinished: UnfinishedSagas
 
   /** `sagas`: the types whose rows are to be written; others can be read, cancelled and decided. */
   constructor(
@@ -231,17 +162,8 @@ export class SagaStore {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
     this.#keys = payloadKeys
     this.onLogged = onLogged
-    if (!isGathering) return
-    const options = { ...AT_ONCE, ...(ready && { ready }) }
-    this.#gathered = {
-      intents: new Gathering((rows) => this.#insert(rows), options),
-      reads: new Gathering((ids) => this.#readMany(ids), options),
-      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), options),
-      latest: new Latest(),
-      failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), {
-        most: Infinity,
-      }),
-    }
+    this.#rows = new SagaRows(pool, { onLogged, isGathering, ...(ready && { ready }) })
+    this.unfinished = new UnfinishedSagas(pool, [...this.#types.keys()])
   }
 
   /** Whether it can write the rows of sagas of that type. */
@@ -254,32 +176,8 @@ export class SagaStore {
     return !this.pool.ended && !this.pool.ending
   }
 
-  async get(sagaId: string): Promise<ReadRecord | undefined> {
-    if (this.#gathered) return this.#gathered.reads.add(sagaId)
-    const { rows } = await this.pool.query(prepared(`SELECT ${readColumns} FROM saga WHERE saga_id = $1`, [sagaId]))
-    return rows[0]
-  }
-
-  async #readMany(sagaIds: string[]): Promise<(ReadRecord | undefined)[]> {
-    const { rows } = await this.pool.query<ReadRecord>(
-      prepared(`SELECT ${readColumns} FROM saga WHERE saga_id = ANY ($1)`, [sagaIds]),
-    )
-    const byId = new Map(rows.map((row) => [row.sagaId, row]))
-    return sagaIds.map((sagaId) => byId.get(sagaId))
-  }
-
-  async #readFailures(): Promise<FailuresInForce> {
-    const { rows } = await this.pool.query(
-      prepared('SELECT failures AS everywhere, generation FROM failure_injection', []),
-    )
-    return rows[0]
-  }
-
-  readonly #write: Write = async (change) => {
-    if (!this.#gathered) return write(this.pool, change, this.onLogged)
-    const version = await this.#gathered.writes.add(change)
-    if (version !== undefined) this.#gathered.latest.set({ ...change.record, ...change.changes, version })
-    return version
+  get(sagaId: string): Promise<ReadRecord | undefined> {
+    return this.#rows.get(sagaId)
   }
 
   rowOf({ sagaId, saga, steps, input, failures }: SagaIntent): IntentRow {
@@ -299,7 +197,7 @@ export class SagaStore {
   async writeIntent(intent: Intent): Promise<IntentAnswer> {
     const { sagaId, saga, idempotencyKey, maxOpen } = intent
     const row: NewRow = { ...this.rowOf(intent), idempotency_key: idempotencyKey ?? null, maxOpen }
-    const written = this.#gathered ? await this.#gathered.intents.add(row) : (await this.#insert([row])).at(0)
+    const written = await this.#rows.insert(row)
     if (written) return { kind: 'written', record: written }
     const known = await this.pool.query(
       `SELECT ${recordColumns} FROM saga WHERE saga_id = $1 OR idempotency_key = $2`,
@@ -312,28 +210,6 @@ export class SagaStore {
     return this.#keys.isHashOf(record.inputHash, hashedText(intent.input, intent.failures)) && record.type === saga.type
       ? { kind: 'replayed', record }
       : { kind: 'mismatch' }
-  }
-
-  /** Those that there is room for, and whose id and key nobody has. */
-  async #insert(rows: NewRow[]): Promise<(SagaRecord | undefined)[]> {
-    const { rows: written } = await this.pool.query<SagaRecord>(
-      prepared(
-        `WITH written AS (
-         INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
-         SELECT saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key
-         FROM jsonb_to_recordset($1) AS one (saga_id text, type text, label text, view jsonb, input jsonb, input_hash text,
-                                             failures jsonb, steps jsonb, idempotency_key text)
-         LIMIT (SELECT greatest(0, $2 - count(*)) FROM saga
-                WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL)
-         ON CONFLICT DO NOTHING
-         RETURNING *
-       ), told AS (SELECT saga_id AS told_id, ${announcement} FROM written)
-       SELECT ${recordColumns} FROM written LEFT JOIN told ON told_id = saga_id`,
-        [toJsonb(rows), rows[0]?.maxOpen ?? 0],
-      ),
-    )
-    const byId = new Map(written.map((record) => [record.sagaId, record]))
-    return rows.map((row) => byId.get(row.saga_id))
   }
 
   /**
@@ -533,7 +409,7 @@ export class SagaStore {
     const { step, op } = order
     // Of a pivot somebody may have been told that it is not called any more: that has to be heard.
     const isLatestEnough = op === 'compensate' || (op === 'invoke' && order.kind === 'compensatable')
-    const row = await this.#readForAttempt(sagaId, isLatestEnough)
+    const row = await this.#rows.getForAttempt(sagaId, isLatestEnough)
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
       await this.#declare(sagaId, step, {
@@ -555,23 +431,6 @@ export class SagaStore {
       secrets: this.secretsOf(row),
       seen: row,
     }
-  }
-
-  async #readForAttempt(sagaId: string, isLatestEnough: boolean): Promise<(ReadRecord & FailuresInForce) | undefined> {
-    if (this.#gathered) {
-      const { reads, failures, latest } = this.#gathered
-      const known = isLatestEnough ? latest.take(sagaId) : undefined
-      const [record, inForce] = await Promise.all([known ?? reads.add(sagaId), failures.add(undefined)])
-      return record && { ...record, ...inForce }
-    }
-    const { rows } = await this.pool.query<ReadRecord & FailuresInForce>(
-      prepared(
-        `SELECT ${readColumns}, everywhere, generation
-         FROM saga CROSS JOIN (SELECT failures AS everywhere, generation FROM failure_injection) WHERE saga_id = $1`,
-        [sagaId],
-      ),
-    )
-    return rows[0]
   }
 
   /**
@@ -598,7 +457,7 @@ export class SagaStore {
     }
     if (seen) {
       const { changes, entries, changed } = after(seen)
-      const isWritten = entries.length > 0 && (await this.#write({ record: seen, changes, entries })) !== undefined
+      const isWritten = entries.length > 0 && (await this.#rows.write({ record: seen, changes, entries })) !== undefined
       if (isWritten) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
@@ -634,7 +493,7 @@ export class SagaStore {
         if (tx) await completeNested(tx, record, this.onLogged)
         return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
       },
-      this.#gathered?.latest.take(sagaId),
+      this.#rows.latest(sagaId),
     )
   }
 
@@ -674,7 +533,7 @@ export class SagaStore {
         const { changes, entries } = afterClaim(record, { cause: spoken, reached })
         return claimed(await save({ ...changes, claims }, entries))
       },
-      this.#gathered?.latest.take(sagaId),
+      this.#rows.latest(sagaId),
     )
   }
 
@@ -782,7 +641,7 @@ export class SagaStore {
         const { changes, entries } = afterRollback(record)
         return ended(await save(changes, entries))
       },
-      this.#gathered?.latest.take(sagaId),
+      this.#rows.latest(sagaId),
     )
   }
 
@@ -798,105 +657,6 @@ export class SagaStore {
       }
       return record
     })
-  }
-
-  /** Unfinished sagas whose row has no run, `olderThanMs` after they were written; those of a bulk wait for their turn. */
-  unstarted(olderThanMs: number): Promise<SagaRecord[]> {
-    return this.#list(
-      `first_run_id IS NULL AND carried_by IS NULL AND started_at < now() - $1 * interval '1 ms'`,
-      olderThanMs,
-    )
-  }
-
-  /** Open sagas that were to be cancelled `olderThanMs` ago and have not begun to roll back; those that share a run see it there. */
-  uncancelled(olderThanMs: number): Promise<SagaRecord[]> {
-    return this.#list(
-      `fate = 'open' AND first_run_id IS NOT NULL AND carried_by IS NULL AND (cancel ->> 'at')::timestamptz < now() - $1 * interval '1 ms'`,
-      olderThanMs,
-    )
-  }
-
-  /** Unfinished sagas with a decision that no run has acted on, `olderThanMs` after it was made. */
-  undecided(olderThanMs: number): Promise<SagaRecord[]> {
-    return this.#list(`decided_at < now() - $1 * interval '1 ms'`, olderThanMs)
-  }
-
-  /** Unfinished sagas with a run of their own that have not moved, and whose run nobody has looked at, for `olderThanMs`; 200 at most. */
-  unwatched(olderThanMs: number): Promise<SagaRecord[]> {
-    return this.#list(
-      `carried_by IS NULL AND greatest(progress_at, looked_at) < now() - $1 * interval '1 ms'`,
-      olderThanMs,
-      {
-        order: 'greatest(progress_at, looked_at)',
-        limit: 200,
-      },
-    )
-  }
-
-  /** The runs that carry sagas which have not moved for `olderThanMs`. That of a bulk is looked after with the bulk. */
-  async unwatchedCarriers(olderThanMs: number): Promise<string[]> {
-    const { rows } = await this.pool.query<{ carriedBy: string }>(
-      `SELECT DISTINCT carried_by AS "carriedBy" FROM saga
-       WHERE fate IN ('open', 'rollback') AND carried_by IS NOT NULL AND bulk_id IS NULL AND handed_over_at IS NULL
-         AND type = ANY ($2) AND progress_at < now() - $1 * interval '1 ms'`,
-      [olderThanMs, [...this.#types.keys()]],
-    )
-    return rows.map(({ carriedBy }) => carriedBy)
-  }
-
-  /** Unfinished sagas that share that run; 500 at most. */
-  async carriedBy(carrier: string): Promise<SagaRecord[]> {
-    const { rows } = await this.pool.query(
-      `SELECT ${recordColumns} FROM saga WHERE fate IN ('open', 'rollback') AND carried_by = $1 ORDER BY started_at LIMIT 500`,
-      [carrier],
-    )
-    return rows
-  }
-
-  /** The saga's run was looked at. */
-  async markLookedAt(sagaId: string): Promise<void> {
-    await this.pool.query('UPDATE saga SET looked_at = now() WHERE saga_id = $1', [sagaId])
-  }
-
-  /** How many sagas go on without a person, their own or one of a saga nested in them, and have not moved for `olderThanMs`. */
-  async countWithoutProgress(olderThanMs: number, db: Queryable = this.pool): Promise<number> {
-    const { rows } = await db.query(
-      `WITH waiting AS (SELECT saga_id FROM saga WHERE fate IN ('open', 'rollback') AND status = 'NEEDS_ATTENTION')
-       SELECT count(*) AS n FROM saga
-       WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2)
-         AND progress_at < now() - $1 * interval '1 ms' AND NOT (${IN_BULK} AND openings = 0)
-         AND NOT EXISTS (SELECT FROM waiting w WHERE w.saga_id = saga.saga_id OR starts_with(w.saga_id, saga.saga_id || '.'))`,
-      [olderThanMs, [...this.#types.keys()]],
-    )
-    return rows[0].n
-  }
-
-  /** How the sagas stand that have not ended: how many by status, and how long the oldest that waits for a person does, in s. */
-  async standing(db: Queryable = this.pool): Promise<Standing> {
-    const { rows } = await db.query<{ status: string; n: number; oldestS: number }>(
-      `SELECT status, count(*) AS n, extract(epoch FROM now() - min(progress_at))::float8 AS "oldestS"
-       FROM saga WHERE fate IN ('open', 'rollback') GROUP BY status`,
-    )
-    const none = { RUNNING: 0, COMPENSATING: 0, NEEDS_ATTENTION: 0 }
-    const waiting = rows.find(({ status }) => status === 'NEEDS_ATTENTION')
-    return {
-      unfinished: { ...none, ...Object.fromEntries(rows.map(({ status, n }) => [status, n])) },
-      oldestWaitingS: waiting?.oldestS ?? 0,
-      withoutProgress: await this.countWithoutProgress(PROGRESS_MS, db),
-    }
-  }
-
-  async #list(
-    condition: string,
-    value: number,
-    { order = 'started_at', limit = 500 }: { order?: string; limit?: number } = {},
-  ): Promise<SagaRecord[]> {
-    const { rows } = await this.pool.query(
-      `SELECT ${recordColumns} FROM saga
-       WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2) AND ${condition} ORDER BY ${order} LIMIT ${limit}`,
-      [value, [...this.#types.keys()]],
-    )
-    return rows
   }
 
   async writeRefusal(sagaId: string, order: OpenOrder, problems: InputProblem[]): Promise<void> {
@@ -964,7 +724,7 @@ export class SagaStore {
     const record = seen ?? (await this.get(sagaId))
     if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
     try {
-      return await work(record, saveBy(this.#write, record), undefined)
+      return await work(record, saveBy(this.#rows.write, record), undefined)
     } catch (error) {
       if (!(error instanceof LockFirst)) throw error
     }
@@ -993,13 +753,6 @@ export class SagaStore {
 }
 
 type Work<T, Tx> = (record: SagaRecord, save: Save, tx: Tx) => Promise<T>
-
-/** How the sagas stand that have not ended. */
-export interface Standing {
-  unfinished: Record<'RUNNING' | 'COMPENSATING' | 'NEEDS_ATTENTION', number>
-  oldestWaitingS: number
-  withoutProgress: number
-}
 
 /** A run, or an attempt to end the saga, that finds it ended. */
 function ended(record: SagaRecord): { go: 'ended'; ending: Ending; view: SagaView } {

@@ -1,0 +1,179 @@
+import { prepared, type Pool } from './db.js'
+import type { Failures } from '../failure.js'
+import type { Json } from '../types.js'
+import { Gathering } from './gathering.js'
+import type { OnLogged } from './saga-metrics.js'
+import { isEnded, recordColumns, type SagaRecord, type StepRecord } from './saga-record.js'
+import {
+  announcement,
+  readColumns,
+  toJsonb,
+  write,
+  writeMany,
+  type Change,
+  type ReadRecord,
+  type Write,
+} from './saga-row.js'
+
+/** What the row of a saga begins with, by column. */
+export interface IntentRow {
+  saga_id: string
+  type: string
+  label: string
+  view: object
+  input: Json
+  input_hash: string
+  failures: Failures | null
+  steps: StepRecord[]
+}
+
+/** Sagas of a statement at most, and such statements at once: what is read first is gone on with while others are read. */
+const AT_ONCE = { most: 125, atOnce: 4 }
+
+/** Records younger than this may be gone on with as they are, where a change by others is found out when they are written. */
+const LATEST_MS = 1_000
+const MOST_LATEST = 5_000
+
+/** Sagas as they were written last. Each is taken once. */
+class Latest {
+  readonly #records = new Map<string, { record: ReadRecord; at: number }>()
+
+  set(record: ReadRecord): void {
+    if (isEnded(record)) return
+    if (this.#records.size >= MOST_LATEST) this.#records.clear()
+    this.#records.set(record.sagaId, { record, at: Date.now() })
+  }
+
+  take(sagaId: string): ReadRecord | undefined {
+    const found = this.#records.get(sagaId)
+    this.#records.delete(sagaId)
+    return found && Date.now() - found.at < LATEST_MS ? found.record : undefined
+  }
+}
+
+/** The row of a saga that is to be written where there is room. */
+export type NewRow = IntentRow & { idempotency_key: string | null; maxOpen: number }
+
+/** What is injected into sagas without failures of their own. */
+export interface FailuresInForce {
+  everywhere: Failures
+  generation: number
+}
+
+export interface SagaRowsOptions {
+  onLogged: OnLogged
+  /** What is read and written at the same time is one statement. */
+  isGathering: boolean
+  /** Then awaited before each of these statements. */
+  ready?: () => Promise<void>
+}
+
+/** The rows of sagas: each read and written for itself, or together with those of others at the same time. */
+export class SagaRows {
+  readonly #together:
+    | {
+        inserts: Gathering<NewRow, SagaRecord | undefined>
+        reads: Gathering<string, ReadRecord | undefined>
+        writes: Gathering<Change, string | undefined>
+        failures: Gathering<undefined, FailuresInForce>
+        /** As they were written last, for who goes on with them. */
+        latest: Latest
+      }
+    | undefined
+
+  constructor(
+    private readonly pool: Pool,
+    private readonly options: SagaRowsOptions,
+  ) {
+    const { isGathering, ready, onLogged } = options
+    if (!isGathering) return
+    const atOnce = { ...AT_ONCE, ...(ready && { ready }) }
+    this.#together = {
+      inserts: new Gathering((rows) => this.#insertMany(rows), atOnce),
+      reads: new Gathering((ids) => this.#readMany(ids), atOnce),
+      writes: new Gathering((changes) => writeMany(pool, changes, onLogged), atOnce),
+      failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), {
+        most: Infinity,
+      }),
+      latest: new Latest(),
+    }
+  }
+
+  async get(sagaId: string): Promise<ReadRecord | undefined> {
+    if (this.#together) return this.#together.reads.add(sagaId)
+    const { rows } = await this.pool.query(prepared(`SELECT ${readColumns} FROM saga WHERE saga_id = $1`, [sagaId]))
+    return rows[0]
+  }
+
+  /** With what is injected into it. `isLatestEnough`: as it was written last here, where that is not long ago. */
+  async getForAttempt(sagaId: string, isLatestEnough: boolean): Promise<(ReadRecord & FailuresInForce) | undefined> {
+    if (this.#together) {
+      const { reads, failures } = this.#together
+      const known = isLatestEnough ? this.latest(sagaId) : undefined
+      const [record, inForce] = await Promise.all([known ?? reads.add(sagaId), failures.add(undefined)])
+      return record && { ...record, ...inForce }
+    }
+    const { rows } = await this.pool.query<ReadRecord & FailuresInForce>(
+      prepared(
+        `SELECT ${readColumns}, everywhere, generation
+         FROM saga CROSS JOIN (SELECT failures AS everywhere, generation FROM failure_injection) WHERE saga_id = $1`,
+        [sagaId],
+      ),
+    )
+    return rows[0]
+  }
+
+  /** As it was written last here, where that is not long ago; once. A change by others is found out when it is written. */
+  latest(sagaId: string): ReadRecord | undefined {
+    return this.#together?.latest.take(sagaId)
+  }
+
+  /** Writes a new row; undefined where there is no room for it, or its id or key is taken. */
+  async insert(row: NewRow): Promise<SagaRecord | undefined> {
+    return this.#together ? this.#together.inserts.add(row) : (await this.#insertMany([row])).at(0)
+  }
+
+  readonly write: Write = async (change) => {
+    if (!this.#together) return write(this.pool, change, this.options.onLogged)
+    const version = await this.#together.writes.add(change)
+    if (version !== undefined) this.#together.latest.set({ ...change.record, ...change.changes, version })
+    return version
+  }
+
+  /** Those that there is room for, and whose id and key nobody has. */
+  async #insertMany(rows: NewRow[]): Promise<(SagaRecord | undefined)[]> {
+    const { rows: written } = await this.pool.query<SagaRecord>(
+      prepared(
+        `WITH written AS (
+         INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
+         SELECT saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key
+         FROM jsonb_to_recordset($1) AS one (saga_id text, type text, label text, view jsonb, input jsonb, input_hash text,
+                                             failures jsonb, steps jsonb, idempotency_key text)
+         LIMIT (SELECT greatest(0, $2 - count(*)) FROM saga
+                WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL)
+         ON CONFLICT DO NOTHING
+         RETURNING *
+       ), told AS (SELECT saga_id AS told_id, ${announcement} FROM written)
+       SELECT ${recordColumns} FROM written LEFT JOIN told ON told_id = saga_id`,
+        [toJsonb(rows), rows[0]?.maxOpen ?? 0],
+      ),
+    )
+    const byId = new Map(written.map((record) => [record.sagaId, record]))
+    return rows.map((row) => byId.get(row.saga_id))
+  }
+
+  async #readMany(sagaIds: string[]): Promise<(ReadRecord | undefined)[]> {
+    const { rows } = await this.pool.query<ReadRecord>(
+      prepared(`SELECT ${readColumns} FROM saga WHERE saga_id = ANY ($1)`, [sagaIds]),
+    )
+    const byId = new Map(rows.map((row) => [row.sagaId, row]))
+    return sagaIds.map((sagaId) => byId.get(sagaId))
+  }
+
+  async #readFailures(): Promise<FailuresInForce> {
+    const { rows } = await this.pool.query(
+      prepared('SELECT failures AS everywhere, generation FROM failure_injection', []),
+    )
+    return rows[0]
+  }
+}
