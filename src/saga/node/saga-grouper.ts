@@ -14,13 +14,16 @@ const MOST = 256
  */
 const WAIT_MS = 100
 
+/** A run that a saga has for itself is not watched to its end, which would cost a call; by then it has opened the saga's row. */
+const OPENED_MS = 10_000
+
 /**
  * Starts sagas: those that come while others are under way share a run. Nobody waits for a group to fill, and one that comes
  * alone runs alone. One that comes once more while its run is under way, as with a key that is repeated, is in that run.
  */
 export class SagaGrouper {
   readonly #starts: Gathering<SagaRecord, string | null>
-  /** Until the end of its run: the workflow that carries a saga, null for its own. */
+  /** The workflow that carries a saga until that has ended, null for its own. */
   readonly #carriers = new Map<string, Promise<string | null>>()
   /** Of runs that are shared. */
   readonly #underWay = new Set<Promise<unknown>>()
@@ -68,11 +71,15 @@ export class SagaGrouper {
     const [first] = records
     if (!first) return null
     const sagaIds = records.map(({ sagaId }) => sagaId)
-    const carrier = records.length === 1 ? null : groupId(first.sagaId)
-    if (carrier === null) await this.starter.start(first, this.store.requestOf(first))
-    else await this.starter.startGroup(type, sagaIds)
-    const end = this.starter.ended(carrier ?? first.sagaId)
-    if (carrier !== null) this.#underWay.add(end)
+    if (records.length === 1) {
+      await this.starter.start(first, this.store.requestOf(first))
+      setTimeout(() => this.#carriers.delete(first.sagaId), OPENED_MS).unref()
+      return null
+    }
+    const carrier = groupId(first.sagaId)
+    await this.starter.startGroup(type, sagaIds)
+    const end = this.starter.ended(carrier)
+    this.#underWay.add(end)
     void end.finally(() => {
       this.#underWay.delete(end)
       for (const sagaId of sagaIds) this.#carriers.delete(sagaId)
