@@ -95,7 +95,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
   const temporal = await connectTemporal({ disableFile: true })
   const logger = pino({ level: 'silent' })
   const pool = makePool(database, { max: 10, name, bounds: sagaBounds })
-  const participants = makePool(database, { max: 10, name, bounds: { lock_timeout: 3_000, statement_timeout: 4_000 } })
+  const participants = makePool(database, { max: 16, name, bounds: { lock_timeout: 3_000, statement_timeout: 4_000 } })
   const store = new SagaStore(pool, types.map(takenAsItComes))
   const starter = new SagaStarter(temporal.client, TASK_QUEUE)
   const bulks = new SagaBulks(pool, store, { taskQueue: TASK_QUEUE, limits: options.bulkLimits ?? {} })
@@ -126,7 +126,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       ...grouped,
       starter,
       bulks,
-      callsOf: makeSagaCalls({ ...calls, ...grouped, slots: new Slots(8) }),
+      callsOf: makeSagaCalls({ ...calls, ...grouped, slots: new Slots(16) }),
     }),
   }
   let workflowBundle = await bundleWorkflows(options.workflows)

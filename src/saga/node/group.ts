@@ -2,15 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { applicationFailureOf, FailureType, toSagaError } from '../errors.js'
-import type {
-  Answer,
-  BulkCalls,
-  CallBatch,
-  GroupActivities,
-  GroupedCalls,
-  MemberOrder,
-  SagaActivities,
-} from '../types.js'
+import type { Answer, BulkLane, CallBatch, GroupActivities, MemberOrder, SagaActivities } from '../types.js'
 import { isPassing } from './db.js'
 import type { SagaBulks } from './saga-bulk.js'
 import type { SagaStarter } from './saga-starter.js'
@@ -29,25 +21,28 @@ export interface GroupOptions {
 
 /** The engine's activities of sagas that share a run. */
 export function makeGroupActivities({ store, starter, bulks, callsOf, times, logger }: GroupOptions): GroupActivities {
-  const of = (sagaId: string): GroupedCalls & BulkCalls => ({
-    ...callsOf(sagaId),
-    nextWindow: (lane) => bulks.nextWindow(sagaId, lane),
-    openMember: (order: MemberOrder) => store.openMember(sagaId, order, times),
-    async leaveGroup() {
+  const own = {
+    nextWindow: (bulkId: string, lane: BulkLane) => bulks.nextWindow(bulkId, lane),
+    openMember: (sagaId: string, order: MemberOrder) => store.openMember(sagaId, order, times),
+    async leaveGroup(sagaId: string) {
       const record = await store.release(sagaId)
       if (!record) return
       await starter.startByRow(record, store.requestOf(record)).catch((error: Error) => {
         logger.warn({ sagaId, err: error }, 'Temporal did not take the saga; the sweep will start it')
       })
     },
-  })
+  }
+
+  function make(name: CallBatch['name'], sagaId: string, order: unknown): Promise<unknown> {
+    if (Object.hasOwn(own, name)) return own[name as keyof typeof own](sagaId, order as never)
+    return callsOf(sagaId)[name as keyof SagaActivities](order as never)
+  }
 
   /** As a saga's own run would: a database that is away is waited for, however long. */
   async function answer(name: CallBatch['name'], { sagaId, order }: CallBatch['calls'][number]): Promise<Answer> {
     for (let againMs = AGAIN_MS.first; ; againMs = Math.min(againMs * 2, AGAIN_MS.most)) {
       try {
-        const call = of(sagaId)[name] as (order: unknown) => Promise<unknown>
-        return { ok: withoutView(await call(order)) }
+        return { ok: withoutView(await make(name, sagaId, order)) }
       } catch (error) {
         const failure = applicationFailureOf(error)
         if (failure) return { failure: sent(failure) }

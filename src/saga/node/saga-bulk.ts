@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FailureType, type InputProblem } from '../errors.js'
 import type { BulkActivities, BulkCall, BulkLane, BulkWindow, Status } from '../types.js'
 import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
@@ -82,7 +83,7 @@ const ROWS_AT_ONCE = 1_000
 const FAILURES = 20
 
 /** Runs that work on a bulk side by side: one keeps its database waiting while its own code runs. */
-const LANES = 2
+const LANES = 3
 
 const columns = `bulk_id AS "bulkId", type, status, paused_because AS "pausedBecause", total, rejected, rejections,
   started_at AS "startedAt", ended_at AS "endedAt"`
@@ -141,9 +142,16 @@ export class SagaBulks {
       )
       const [written] = rows
       if (!written) return this.#known(tx, order, hashed)
+      // Not one behind the other: PostgreSQL has a statement to work on while the next is made.
+      const inserted: Promise<unknown>[] = []
       for (let from = 0; from < sagas.length; from += ROWS_AT_ONCE) {
-        await this.#insert(tx, bulkId, sagas.slice(from, from + ROWS_AT_ONCE), from)
+        const insert = this.#insert(tx, bulkId, sagas.slice(from, from + ROWS_AT_ONCE), from)
+        // Heard of below.
+        insert.catch(() => {})
+        inserted.push(insert)
+        await nextTurn()
       }
+      await Promise.all(inserted)
       return { kind: 'written', bulk: written }
     })
   }
