@@ -25,12 +25,18 @@ export interface AppServer extends Server {
 
 const UP_TIMEOUT_MS = 90_000
 
+/** glibc gives threads heaps of their own, and Temporal's core has many: 40 of 560 MB less in a bulk of 10,000, as fast. */
+const MEMORY = { MALLOC_ARENA_MAX: '2' }
+
 /**
  * Starts the child process with API and worker, and resolves when it says that it is ready. It ends by itself when the
  * channel to it closes, that is when we die.
  */
 export async function startApp({ path, env, logFile, recordFile, signal }: AppOptions): Promise<AppServer> {
-  const server = await spawnServer({ file: process.execPath, args: [path], env, logFile, recordFile, ipc: true })
+  const server = await spawnServer({
+    ...{ file: process.execPath, args: [path], env: { ...MEMORY, ...env } },
+    ...{ logFile, recordFile, ipc: true },
+  })
   const ready = new Promise<string>((resolve, reject) => {
     server.child.on('message', (message: AppMessage) => {
       if (message.type === 'ready') resolve(message.url)
