@@ -3,7 +3,8 @@ import { bulkCase, loadCase, number, spreadOf, type ContenderName, type Report }
 import { figure } from './table.js'
 
 const SIZE = { width: 960, height: 420 }
-const FONT = 'system-ui, -apple-system, "Segoe UI", sans-serif'
+// It goes into an attribute, whose quotes are not escaped.
+const FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 /** Told apart by people who see few colours too, and by what shape their points have. */
 const LINES = [
   { who: 'limit', name: 'the statements alone', color: '#6b7280', symbol: 'diamond' },

@@ -84,6 +84,9 @@ test('what was not measured is left out', () => {
 
 test('the chart has a line for each that answers POST /saga, and a bar for a bulk', () => {
   expect(chart).toMatch(/^<svg [^]*<\/svg>\n$/)
+  // Well-formed, or no browser shows it.
+  const unstyled = chart.replaceAll(/<!\[CDATA\[[^]*?]]>/g, '')
+  expect(unstyled.replaceAll(/<\/?[\w:]+(\s+[\w:-]+="[^"<]*")*\s*\/?>/g, '')).not.toMatch(/[<>]/)
   for (const text of ['the statements alone', 'sagas share runs', 'one workflow a saga', 'A bulk of 10,000', '2,500']) {
     expect(chart).toContain(text)
   }
