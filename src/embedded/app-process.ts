@@ -34,8 +34,12 @@ const MEMORY = { MALLOC_ARENA_MAX: '2' }
  */
 export async function startApp({ path, env, logFile, recordFile, signal }: AppOptions): Promise<AppServer> {
   const server = await spawnServer({
-    ...{ file: process.execPath, args: [path], env: { ...MEMORY, ...env } },
-    ...{ logFile, recordFile, ipc: true },
+    file: process.execPath,
+    args: [path],
+    env: { ...MEMORY, ...env },
+    logFile,
+    recordFile,
+    ipc: true,
   })
   const ready = new Promise<string>((resolve, reject) => {
     server.child.on('message', (message: AppMessage) => {

@@ -73,7 +73,7 @@ import {
 } from './saga-record.js'
 import type { OnLogged } from './saga-metrics.js'
 import { LockFirst, readColumns, saveBy, toJsonb, write, type ReadRecord, type Save } from './saga-row.js'
-import { SagaRows, type IntentRow, type NewRow } from './saga-rows.js'
+import { SagaTable, type IntentRow, type NewRow } from './saga-table.js'
 import type { SagaType } from './saga-type.js'
 import { redacted } from './secrets.js'
 import { UnfinishedSagas } from './unfinished-sagas.js'
@@ -149,7 +149,7 @@ export class SagaStore {
   readonly #types: ReadonlyMap<string, SagaType>
   readonly #keys: PayloadKeys
   private readonly onLogged: OnLogged
-  readonly #rows: SagaRows
+  readonly #table: SagaTable
   /** Those that have not ended. */
   readonly unfinished: UnfinishedSagas
 
@@ -162,7 +162,7 @@ export class SagaStore {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
     this.#keys = payloadKeys
     this.onLogged = onLogged
-    this.#rows = new SagaRows(pool, { onLogged, isGathering, ...(ready && { ready }) })
+    this.#table = new SagaTable(pool, { onLogged, isGathering, ...(ready && { ready }) })
     this.unfinished = new UnfinishedSagas(pool, [...this.#types.keys()])
   }
 
@@ -177,7 +177,7 @@ export class SagaStore {
   }
 
   get(sagaId: string): Promise<ReadRecord | undefined> {
-    return this.#rows.get(sagaId)
+    return this.#table.get(sagaId)
   }
 
   rowOf({ sagaId, saga, steps, input, failures }: SagaIntent): IntentRow {
@@ -197,7 +197,7 @@ export class SagaStore {
   async writeIntent(intent: Intent): Promise<IntentAnswer> {
     const { sagaId, saga, idempotencyKey, maxOpen } = intent
     const row: NewRow = { ...this.rowOf(intent), idempotency_key: idempotencyKey ?? null, maxOpen }
-    const written = await this.#rows.insert(row)
+    const written = await this.#table.insert(row)
     if (written) return { kind: 'written', record: written }
     const known = await this.pool.query(
       `SELECT ${recordColumns} FROM saga WHERE saga_id = $1 OR idempotency_key = $2`,
@@ -409,7 +409,7 @@ export class SagaStore {
     const { step, op } = order
     // Of a pivot somebody may have been told that it is not called any more: that has to be heard.
     const isLatestEnough = op === 'compensate' || (op === 'invoke' && order.kind === 'compensatable')
-    const row = await this.#rows.getForAttempt(sagaId, isLatestEnough)
+    const row = await this.#table.getForAttempt(sagaId, isLatestEnough)
     if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
     if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
       await this.#declare(sagaId, step, {
@@ -457,7 +457,8 @@ export class SagaStore {
     }
     if (seen) {
       const { changes, entries, changed } = after(seen)
-      const isWritten = entries.length > 0 && (await this.#rows.write({ record: seen, changes, entries })) !== undefined
+      const isWritten =
+        entries.length > 0 && (await this.#table.write({ record: seen, changes, entries })) !== undefined
       if (isWritten) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
@@ -493,7 +494,7 @@ export class SagaStore {
         if (tx) await completeNested(tx, record, this.onLogged)
         return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
       },
-      this.#rows.latest(sagaId),
+      this.#table.latest(sagaId),
     )
   }
 
@@ -533,7 +534,7 @@ export class SagaStore {
         const { changes, entries } = afterClaim(record, { cause: spoken, reached })
         return claimed(await save({ ...changes, claims }, entries))
       },
-      this.#rows.latest(sagaId),
+      this.#table.latest(sagaId),
     )
   }
 
@@ -641,7 +642,7 @@ export class SagaStore {
         const { changes, entries } = afterRollback(record)
         return ended(await save(changes, entries))
       },
-      this.#rows.latest(sagaId),
+      this.#table.latest(sagaId),
     )
   }
 
@@ -724,7 +725,7 @@ export class SagaStore {
     const record = seen ?? (await this.get(sagaId))
     if (!record) throw new Error(`Saga ${sagaId} has no row in table saga`)
     try {
-      return await work(record, saveBy(this.#rows.write, record), undefined)
+      return await work(record, saveBy(this.#table.write, record), undefined)
     } catch (error) {
       if (!(error instanceof LockFirst)) throw error
     }

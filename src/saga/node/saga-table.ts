@@ -60,7 +60,7 @@ export interface FailuresInForce {
   generation: number
 }
 
-export interface SagaRowsOptions {
+export interface SagaTableOptions {
   onLogged: OnLogged
   /** What is read and written at the same time is one statement. */
   isGathering: boolean
@@ -68,8 +68,8 @@ export interface SagaRowsOptions {
   ready?: () => Promise<void>
 }
 
-/** The rows of sagas: each read and written for itself, or together with those of others at the same time. */
-export class SagaRows {
+/** The table of sagas: each row read and written for itself, or together with those of others at the same time. */
+export class SagaTable {
   readonly #together:
     | {
         inserts: Gathering<NewRow, SagaRecord | undefined>
@@ -83,7 +83,7 @@ export class SagaRows {
 
   constructor(
     private readonly pool: Pool,
-    private readonly options: SagaRowsOptions,
+    private readonly options: SagaTableOptions,
   ) {
     const { isGathering, ready, onLogged } = options
     if (!isGathering) return
