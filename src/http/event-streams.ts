@@ -7,6 +7,9 @@ import { HttpProblem } from './problem.js'
 /** Streams at once, of this process: each reads PostgreSQL at every change of what it follows. */
 const MAX_STREAMS = 500
 
+/** A stream waits so long for PostgreSQL before it begins: browsers do not come again after an answer that is no 200. */
+export const OPENING_WAIT_MS = 5_000
+
 /** As long as a timer can be: a saga that waits for a person may be watched for days. */
 const STREAM_TIMEOUT_MS = 2 ** 31 - 1
 

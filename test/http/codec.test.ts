@@ -220,6 +220,8 @@ test('the CLI starts and reads sagas through it, and sees nothing without', asyn
   )
   const operator = new Sagas(system.where, bearer(tokens.operator))
   expect(await operator.ended(sagaId)).toMatchObject({ status: 'COMPENSATED', input: { username: input.username } })
+  // Its row is written before its run closes, and with it the history.
+  await operator.closing(sagaId)
 
   const show = ['workflow', 'show', '--workflow-id', sagaId, '--output', 'json']
   const decrypted = bytesOf(await sagas.temporal(...show, ...codec))

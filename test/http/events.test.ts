@@ -14,7 +14,7 @@ async function events(sagaId: string, lastEventId?: string, on = sagas): Promise
   const response = await on.request(`/saga/${sagaId}/events`, {
     headers: { accept: 'text/event-stream', ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) },
   })
-  expect(response.status).toBe(200)
+  if (response.status !== 200) throw new Error(`No stream of ${sagaId}: ${response.status} ${await response.text()}`)
   return readEvents(response)
 }
 

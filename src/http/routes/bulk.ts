@@ -12,7 +12,7 @@ import type { AppContext } from '../app.js'
 import { refuseLarge } from '../body.js'
 import { BulkIntake } from '../bulk-intake.js'
 import { toBulk, toBulkAccepted, toBulkSummary } from '../bulk-view.js'
-import { streaming, type EventStreams } from '../event-streams.js'
+import { OPENING_WAIT_MS, streaming, type EventStreams } from '../event-streams.js'
 import { acceptNdjson } from '../ndjson.js'
 import { answers, text } from '../openapi.js'
 import { HttpProblem, problems } from '../problem.js'
@@ -117,7 +117,7 @@ export const bulkRoutes =
     }
     app.get('/saga/bulk/:id/events', { schema: events, ...streaming }, async (request, reply) => {
       const { id } = request.params
-      await read(id)
+      await whileAway(OPENING_WAIT_MS, () => read(id))
       return streams.send(request, reply, `/saga/bulk/${id}`, (gone) => bulkEvents(id, gone))
     })
 

@@ -1,9 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { SSEMessage } from '@fastify/sse'
+import { whileAway } from '../../saga/node/db.js'
 import { isEnded } from '../../saga/node/saga-record.js'
 import { followLog } from '../../saga/node/saga-log.js'
 import type { AppContext } from '../app.js'
-import { streaming, type EventStreams } from '../event-streams.js'
+import { OPENING_WAIT_MS, streaming, type EventStreams } from '../event-streams.js'
 import { answers, text } from '../openapi.js'
 import { problems } from '../problem.js'
 import { Changes, lookAgainMs } from '../saga-feed.js'
@@ -29,7 +30,7 @@ export const eventRoutes =
     }
     app.get('/saga/:id/events', { schema, ...streaming }, async (request, reply) => {
       const { id } = request.params
-      if (!(await store.get(id))) throw problems.unknownSaga(id)
+      if (!(await whileAway(OPENING_WAIT_MS, () => store.get(id)))) throw problems.unknownSaga(id)
       return streams.send(request, reply, `/saga/${id}`, (gone) => {
         const lastEventId = Number(reply.sse.lastEventId)
         return sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone)
