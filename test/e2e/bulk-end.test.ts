@@ -76,6 +76,19 @@ test('the rest of a bulk is cancelled once its number was said, with who and why
   }
 })
 
+test('a bulk that ends while somebody is asked leaves the question open, and says that none is left', async () => {
+  await open([{ ...ada, failures: { C: { mode: 'first', n: 1, kind: 'hang' } } }])
+  await status('Running').waitFor()
+  await press('Cancel the rest…')
+  const dialog = page.getByRole('dialog', { name: 'Cancel the rest of this bulk?' })
+  await field('Reason').fill('the wrong f')
+  await dialog.getByText('There is none left. Close this to see how it stands.').waitFor()
+  await press('Close')
+  await dialog.waitFor({ state: 'hidden' })
+  await status('All completed').waitFor()
+  expect(await page.getByRole('button', { name: 'Cancel the rest…' }).count()).toBe(0)
+})
+
 test('what has completed is undone, and the page follows it to its end again', async () => {
   const bulkId = await open(Array.from({ length: 5 }, () => happy))
   await status('All completed').waitFor()

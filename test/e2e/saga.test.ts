@@ -222,8 +222,11 @@ test('a saga is cancelled once it was shown what would be undone', async () => {
   expect(preview.map((text) => text.slice(0, 1))).toEqual(['C', 'B', 'A'])
   expect(preview[0]).toContain('under way')
   expect(preview[1]).toContain('12 Byron Street')
+  const focused = page.locator(':focus')
+  expect(await focused.getAttribute('id')).toBe(await field('Reason').getAttribute('id'))
   await page.keyboard.press('Escape')
   await dialog.waitFor({ state: 'hidden' })
+  expect(await focused.innerText()).toBe('Cancel saga…')
   expect((await sagas.get(sagaId)).status).toBe('RUNNING')
 
   await press('Cancel saga…')

@@ -1,9 +1,8 @@
-import { useRef, useState, type SubmitEvent } from 'react'
-import { ApiError, endBulk, messageOf, type Bulk, type Login } from '../api'
+import { useState } from 'react'
+import { ApiError, endBulk, type Bulk, type Login } from '../api'
 import { counted } from '../figures'
 import { may } from '../rights'
-import { useActor } from '../use-actor'
-import { NameField, ReasonField } from './who-and-why'
+import { ConfirmForm, DialogButton } from './confirm'
 
 type How = 'cancel' | 'compensate'
 
@@ -16,8 +15,9 @@ interface EndProps {
 
 /** Cancels the rest of a bulk, or undoes what has completed, once the exact number has been said. */
 export function BulkEnd({ bulk, login, onAsked }: EndProps) {
-  if (bulk.running === 0 && bulk.completed === 0) return null
+  const canBeUndone = bulk.status !== 'RUNNING'
   if (!may(login, 'operator')) {
+    if (bulk.running === 0 && bulk.completed === 0) return null
     return (
       <p className="quiet-text">
         Operators may cancel the rest, or undo what has completed; you are logged in as a {login.role}.
@@ -26,13 +26,11 @@ export function BulkEnd({ bulk, login, onAsked }: EndProps) {
   }
   return (
     <div className="bulk-end">
-      {bulk.running > 0 && <EndOne how="cancel" {...{ bulk, login, onAsked }} />}
-      {bulk.completed > 0 &&
-        (bulk.status === 'RUNNING' ? (
-          <p className="hint">What has completed can be undone once it has ended.</p>
-        ) : (
-          <EndOne how="compensate" {...{ bulk, login, onAsked }} />
-        ))}
+      <EndOne how="cancel" isOffered={bulk.running > 0} {...{ bulk, login, onAsked }} />
+      <EndOne how="compensate" isOffered={bulk.completed > 0 && canBeUndone} {...{ bulk, login, onAsked }} />
+      {bulk.completed > 0 && !canBeUndone && (
+        <p className="hint">What has completed can be undone once it has ended.</p>
+      )}
     </div>
   )
 }
@@ -57,91 +55,46 @@ const ways = {
   },
 } as const
 
-function EndOne({ how, ...props }: EndProps & { how: How }) {
-  const dialog = useRef<HTMLDialogElement>(null)
-  const [isOpen, setOpen] = useState(false)
-  const titleId = `bulk-${how}-title`
-  return (
-    <>
-      <button
-        type="button"
-        onClick={() => {
-          setOpen(true)
-          dialog.current?.showModal()
-        }}
-      >
-        {ways[how].button}
-      </button>
-      <dialog ref={dialog} className="cancel-dialog" aria-labelledby={titleId} onClose={() => setOpen(false)}>
-        {isOpen && <EndForm {...{ ...props, how, titleId }} onClose={() => dialog.current?.close()} />}
-      </dialog>
-    </>
-  )
-}
+type FormProps = EndProps & { how: How; titleId: string; close: () => void }
 
-type FormProps = EndProps & { how: How; titleId: string; onClose: () => void }
+const EndOne = ({ isOffered, ...props }: EndProps & { how: How; isOffered: boolean }) => (
+  <DialogButton label={ways[props.how].button} isOffered={isOffered}>
+    {(dialog) => <EndForm {...props} {...dialog} />}
+  </DialogButton>
+)
 
-function EndForm({ bulk, login, how, titleId, onClose, onAsked }: FormProps) {
-  const [reason, setReason] = useState('')
-  const [actor, setActor] = useActor()
-  const [error, setError] = useState<string>()
-  const [isSent, setSent] = useState(false)
+function EndForm({ bulk, login, how, onAsked, ...dialog }: FormProps) {
   const way = ways[how]
   /** As the server has counted, where it found more than the page knew of. */
   const [found, setFound] = useState<number>()
   const number = found ?? way.of(bulk)
   const sagas = counted(number, 'saga')
 
-  async function end(event: SubmitEvent) {
-    event.preventDefault()
-    setError(undefined)
-    setSent(true)
+  async function end(who: { reason: string; actor?: string }) {
     try {
-      const who = !login.login && actor.trim() !== '' && { actor }
-      const asked = await endAtMost(number, (expected) => endBulk(bulk.bulkId, how, { reason, expected, ...who }))
-      onClose()
-      onAsked(asked)
+      onAsked(await endAtMost(number, (expected) => endBulk(bulk.bulkId, how, { ...who, expected })))
     } catch (error) {
-      setSent(false)
-      setError(messageOf(error))
       setFound(matchingOf(error))
+      throw error
     }
   }
 
   return (
-    <form onSubmit={(event) => void end(event)}>
-      <h2 id={titleId}>{way.title}</h2>
-      {number === 0 ? (
-        <p role="status">There is none left. Close this to see how it stands.</p>
+    <ConfirmForm
+      {...dialog}
+      title={way.title}
+      act={number > 0 ? way.act(sagas) : undefined}
+      back={way.back}
+      reasonHint="It stands in the log of each saga."
+      hasLogin={login.login}
+      onConfirm={end}
+    >
+      {number > 0 ? (
+        <p>{way.says(sagas)}</p>
       ) : (
-        <>
-          <p>{way.says(sagas)}</p>
-          <ReasonField value={reason} onChange={setReason} hint="It stands in the log of each saga." autoFocus />
-          {!login.login && (
-            <NameField
-              value={actor}
-              onChange={setActor}
-              hint="There is no login here; left empty the log says anonymous."
-            />
-          )}
-        </>
+        <p role="status">There is none left. Close this to see how it stands.</p>
       )}
-      {error !== undefined && (
-        <p className="error-text" role="alert">
-          {error}
-        </p>
-      )}
-      <div className="dialog-foot">
-        <button type="button" onClick={onClose}>
-          {number === 0 ? 'Close' : way.back}
-        </button>
-        {number > 0 && (
-          <button type="submit" className="primary" disabled={isSent}>
-            {isSent ? 'Asking…' : way.act(sagas)}
-          </button>
-        )}
-      </div>
-    </form>
+    </ConfirmForm>
   )
 }
 

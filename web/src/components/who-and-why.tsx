@@ -8,7 +8,7 @@ interface TextProps {
 }
 
 /** Why somebody decides or cancels, as it will stand in the log. */
-export function ReasonField({ value, onChange, hint, error, autoFocus }: TextProps & { autoFocus?: boolean }) {
+export function ReasonField({ value, onChange, hint, error }: TextProps) {
   return (
     <Field
       label="Reason"
@@ -22,7 +22,6 @@ export function ReasonField({ value, onChange, hint, error, autoFocus }: TextPro
           required
           maxLength={500}
           autoComplete="off"
-          autoFocus={autoFocus}
         />
       )}
     />
