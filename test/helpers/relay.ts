@@ -1,7 +1,7 @@
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { readShared } from './shared.js'
 
-/** The real Temporal server behind a wire that can be cut. */
+/** A real server behind a wire that can be cut. */
 export interface Relay {
   address: string
   cut(): void
@@ -9,8 +9,8 @@ export interface Relay {
   stop(): Promise<void>
 }
 
-export async function startRelay(): Promise<Relay> {
-  const [host = '', port = ''] = readShared().temporal.split(':')
+export async function startRelay(server = readShared().temporal): Promise<Relay> {
+  const [host = '', port = ''] = server.split(':')
   const wires = new Set<Socket>()
   let isCut = false
   const relay = createServer((near) => {

@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { readEvents, type SentEvent } from '../helpers/events.js'
 import { rawInTwo, rawRequest } from '../helpers/raw.js'
+import { startRelay } from '../helpers/relay.js'
 import { Sagas, testReplay } from '../helpers/sagas.js'
 import { query, readShared } from '../helpers/shared.js'
-import { startSystem, type System } from '../helpers/system.js'
+import { listeningAt, makeProgramEnv, startProgram, startSystem, type System } from '../helpers/system.js'
 import { until } from '../helpers/until.js'
 
 const sagas = new Sagas(readShared().system)
@@ -79,6 +81,43 @@ test.concurrent('while nothing happens the stream says that it is alive, and goe
   expect((await sagas.get(sagaId)).endedAt).toBeDefined()
 })
 
+test('a reader who comes while PostgreSQL is away has a stream once it is back', async () => {
+  const env = await makeProgramEnv('events-outage')
+  const database = env['DATABASE_URL'] ?? ''
+  const wired = new URL(database)
+  const relay = await startRelay(wired.host)
+  wired.host = relay.address
+  const api = startProgram('api.js', 'events-outage-api', { ...env, DATABASE_URL: wired.href, PORT: '0' })
+  try {
+    const on = new Sagas({ api: await listeningAt(api), database, namespace: env['TEMPORAL_NAMESPACE'] ?? '' })
+    await watched(database)
+    const isAway = async () => (await on.request('/saga/watched')).status === 503
+    relay.cut()
+    await until('PostgreSQL is away', isAway)
+    const opening = on.request('/saga/watched/events')
+    const ofBulk = on.request(`/saga/bulk/${randomUUID()}/events`)
+    // Behind it, so that it has met the outage as well.
+    expect(await isAway()).toBe(true)
+    relay.mend()
+    const { status, body } = await opening
+    expect(status).toBe(200)
+    await body?.cancel()
+    // There is no such bulk, which was found out.
+    expect((await ofBulk).status).toBe(404)
+  } finally {
+    await api.kill('SIGTERM')
+    await relay.stop()
+  }
+})
+
+/** Nobody has it in hand, so it does not end while it is watched. */
+const watched = (database: string) =>
+  query(
+    database,
+    `INSERT INTO saga (saga_id, type, label, view, input_hash, steps, fate, status, started_at)
+     VALUES ('watched', 'createUserSaga', 'ada', '{}', '', '[]', 'open', 'NEEDS_ATTENTION', now())`,
+  )
+
 describe('readers who do not read', () => {
   const ROWS = 4_000
   const READERS = 40
@@ -91,12 +130,7 @@ describe('readers who do not read', () => {
 
   test('are 500 at most; the next is told to come again, and has a place once another has left', async () => {
     const on = new Sagas(system.where)
-    // Nobody has it in hand, so it does not end while it is watched.
-    await query(
-      on.where.database,
-      `INSERT INTO saga (saga_id, type, label, view, input_hash, steps, fate, status, started_at)
-       VALUES ('watched', 'createUserSaga', 'ada', '{}', '', '[]', 'open', 'NEEDS_ATTENTION', now())`,
-    )
+    await watched(on.where.database)
     const path = '/saga/watched/events'
     const watch = () => on.request(path)
     const watching = await Promise.all(Array.from({ length: 500 }, watch))
