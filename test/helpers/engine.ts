@@ -126,7 +126,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       ...grouped,
       starter,
       bulks,
-      callsOf: makeSagaCalls({ ...calls, ...grouped, slots: new Slots(16) }),
+      calls: makeSagaCalls({ ...calls, ...grouped, slots: new Slots(16) }),
     }),
   }
   let workflowBundle = await bundleWorkflows(options.workflows)

@@ -35,28 +35,38 @@ const END_WAIT_MS = 1_500
 const PROBE_MS = 1_000
 const VERIFY_MS = 4_000
 
-/** The engine's activities of sagas that run alone: the saga is the workflow that calls them. */
-export function makeSagaActivities(callsOf: (sagaId: string) => SagaActivities): SagaActivities {
-  const calls = () => callsOf(activityInfo().workflowExecution?.workflowId ?? '')
+/** What the engine does for a saga, by the saga's id. */
+export type SagaCalls = {
+  [Name in keyof SagaActivities]: (
+    sagaId: string,
+    ...order: Parameters<SagaActivities[Name]>
+  ) => ReturnType<SagaActivities[Name]>
+}
+
+/** The engine's activities of sagas that run alone: the saga is the workflow that calls them. `onCall` is told of each call. */
+export function makeSagaActivities(calls: SagaCalls, onCall = () => {}): SagaActivities {
+  const caller = () => {
+    onCall()
+    return activityInfo().workflowExecution?.workflowId ?? ''
+  }
   return {
-    openSaga: (order) => calls().openSaga(order),
-    openRecovery: (order) => calls().openRecovery(order),
-    invoke: (order) => calls().invoke(order),
-    compensate: (order) => calls().compensate(order),
-    settle: (order) => calls().settle(order),
-    claimNested: (order) => calls().claimNested(order),
-    completeSaga: (order) => calls().completeSaga(order),
-    claimRollback: (order) => calls().claimRollback(order),
-    parkSaga: (order) => calls().parkSaga(order),
-    recordDecision: (decision) => calls().recordDecision(decision),
-    takeDecision: (order) => calls().takeDecision(order),
-    verifyCompensations: () => calls().verifyCompensations(),
-    closeRolledBack: (order) => calls().closeRolledBack(order),
+    openSaga: (order) => calls.openSaga(caller(), order),
+    openRecovery: (order) => calls.openRecovery(caller(), order),
+    invoke: (order) => calls.invoke(caller(), order),
+    compensate: (order) => calls.compensate(caller(), order),
+    settle: (order) => calls.settle(caller(), order),
+    claimNested: (order) => calls.claimNested(caller(), order),
+    completeSaga: (order) => calls.completeSaga(caller(), order),
+    claimRollback: (order) => calls.claimRollback(caller(), order),
+    parkSaga: (order) => calls.parkSaga(caller(), order),
+    recordDecision: (decision) => calls.recordDecision(caller(), decision),
+    takeDecision: (order) => calls.takeDecision(caller(), order),
+    verifyCompensations: () => calls.verifyCompensations(caller()),
+    closeRolledBack: (order) => calls.closeRolledBack(caller(), order),
   }
 }
 
-/** What the engine does for a saga, by its id. */
-export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) => SagaActivities {
+export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
   const { store, participant, hasSagaStatus, slots, stepTimeoutMs, deadlineMs, logger } = options
   const times = { stepTimeoutMs, deadlineMs }
 
@@ -242,16 +252,16 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
     }
   }
 
-  return (sagaId) => ({
-    async openSaga(order) {
+  return {
+    async openSaga(sagaId, order) {
       refuseIncomplete(order)
       return store.open(sagaId, order, times)
     },
-    openRecovery: (order) => store.recover(sagaId, order, times),
-    completeSaga: ({ result }) => store.complete(sagaId, result),
-    claimRollback: (order) => store.claimRollback(sagaId, order),
-    claimNested: (order) => store.claimNested(sagaId, order),
-    async closeRolledBack(order) {
+    openRecovery: (sagaId, order) => store.recover(sagaId, order, times),
+    completeSaga: (sagaId, { result }) => store.complete(sagaId, result),
+    claimRollback: (sagaId, order) => store.claimRollback(sagaId, order),
+    claimNested: (sagaId, order) => store.claimNested(sagaId, order),
+    async closeRolledBack(sagaId, order) {
       for (let isBarred = false; ; isBarred = true) {
         const closing = await store.closeRolledBack(sagaId, { ...order, isBarred })
         if (closing.go !== 'bar') return closing
@@ -259,25 +269,25 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       }
     },
 
-    async verifyCompensations() {
+    async verifyCompensations(sagaId) {
       await store.endVerification(sagaId, await findResidue(sagaId))
     },
 
-    async parkSaga(order) {
+    async parkSaga(sagaId, order) {
       const parking = await store.park(sagaId, order)
       if (parking.go !== 'wait') return parking
       logger.warn({ sagaId: sagaId, step: order.step, at: order.at }, 'A saga needs attention')
       return { ...parking, hasSagaStatus: await hasSagaStatus() }
     },
 
-    async recordDecision(decision) {
+    async recordDecision(sagaId, decision) {
       const answer = await store.decide(sagaId, decision)
       if (answer.kind === 'unknown') throw decisionRefused(`There is no saga ${sagaId}.`)
       if (answer.kind === 'refused') throw decisionRefused(answer.why)
       return { decision: answer.decision, view: toView(answer.record) }
     },
 
-    async takeDecision(order) {
+    async takeDecision(sagaId, order) {
       const taken = await store.takeDecision(sagaId, order)
       await barLateInvokes(
         sagaId,
@@ -286,7 +296,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
       return { view: taken.view }
     },
 
-    invoke: (order) =>
+    invoke: (sagaId, order) =>
       attempt<{ result: Json }>(sagaId, order, async (as, key) => {
         const { verdict, result } = await as.invoke({ ...key, input: order.input, decisions: order.decisions })
         const message =
@@ -294,7 +304,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
         return { end: { kind: 'applied', message }, report: { result } }
       }),
 
-    compensate: (order) =>
+    compensate: (sagaId, order) =>
       attempt(sagaId, order, async (as, key) => {
         const verdict = await as.compensate({ ...key, ...(order.input !== undefined && { input: order.input }) })
         const words = { done: 'undone', empty: 'nothing to undo', skipped: 'left in part as it is' }
@@ -302,7 +312,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
         return { end: { kind: 'compensated', verdict, message }, report: { verdict } }
       }),
 
-    settle: (order) =>
+    settle: (sagaId, order) =>
       attempt(sagaId, order, async (as, key) => {
         const report = await as.settle(key)
         const end: AttemptEnd['end'] =
@@ -311,7 +321,7 @@ export function makeSagaCalls(options: SagaActivityOptions): (sagaId: string) =>
             : { kind: 'compensated', verdict: 'empty', message: 'did not happen, and never will' }
         return { end, report }
       }),
-  })
+  }
 }
 
 /** Made once: an abort without a reason makes an error with a stack each time. */

@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { applicationFailureOf, FailureType, toSagaError } from '../errors.js'
-import type { Answer, BulkLane, CallBatch, GroupActivities, MemberOrder, SagaActivities } from '../types.js'
+import type { Answer, BulkLane, CallBatch, GroupActivities, MemberOrder } from '../types.js'
+import type { SagaCalls } from './activities.js'
 import { isPassing } from './db.js'
 import type { SagaBulks } from './saga-bulk.js'
 import type { SagaStarter } from './saga-starter.js'
@@ -14,14 +15,15 @@ export interface GroupOptions {
   store: SagaStore
   starter: SagaStarter
   bulks: SagaBulks
-  callsOf: (sagaId: string) => SagaActivities
+  calls: SagaCalls
   times: Times
   logger: Logger
 }
 
 /** The engine's activities of sagas that share a run. */
-export function makeGroupActivities({ store, starter, bulks, callsOf, times, logger }: GroupOptions): GroupActivities {
-  const own = {
+export function makeGroupActivities({ store, starter, bulks, calls, times, logger }: GroupOptions): GroupActivities {
+  const all = {
+    ...calls,
     nextWindow: (bulkId: string, lane: BulkLane) => bulks.nextWindow(bulkId, lane),
     openMember: (sagaId: string, order: MemberOrder) => store.openMember(sagaId, order, times),
     async leaveGroup(sagaId: string) {
@@ -33,16 +35,11 @@ export function makeGroupActivities({ store, starter, bulks, callsOf, times, log
     },
   }
 
-  function make(name: CallBatch['name'], sagaId: string, order: unknown): Promise<unknown> {
-    if (Object.hasOwn(own, name)) return own[name as keyof typeof own](sagaId, order as never)
-    return callsOf(sagaId)[name as keyof SagaActivities](order as never)
-  }
-
   /** As a saga's own run would: a database that is away is waited for, however long. */
   async function answer(name: CallBatch['name'], { sagaId, order }: CallBatch['calls'][number]): Promise<Answer> {
     for (let againMs = AGAIN_MS.first; ; againMs = Math.min(againMs * 2, AGAIN_MS.most)) {
       try {
-        return { ok: withoutView(await make(name, sagaId, order)) }
+        return { ok: withoutView(await all[name](sagaId, order as never)) }
       } catch (error) {
         const failure = applicationFailureOf(error)
         if (failure) return { failure: sent(failure) }

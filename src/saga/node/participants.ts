@@ -35,7 +35,7 @@ export function makeParticipants(
     if (remote) return remote.as(failureInjection ? injection : undefined)
     const service = barred.get(name)
     if (!service) throw new Error(`This worker has no participant ${name}; add it to its list`)
-    if (!failureInjection || !injection) return service.real
+    if (!failureInjection || !injection?.failures.length) return service.real
     return withFailureInjection(counts, service.real, service.refusing, injection)
   }
 }

@@ -1,5 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import type { MetricMeter } from '@temporalio/common'
+import type { MetricCounter, MetricMeter } from '@temporalio/common'
 import type { Pool } from './db.js'
 import type { LogEntry } from './projection.js'
 import type { SagaRecord } from './saga-record.js'
@@ -9,7 +9,7 @@ export type OnLogged = (saga: Pick<SagaRecord, 'sagaId' | 'type' | 'status' | 's
 
 /** Counts what the log is told: so the counters of all workers together say what the log says. */
 export function countLogged(meter: MetricMeter): OnLogged {
-  const counter = (name: string, what: string) => meter.createCounter(name, undefined, what)
+  const counter = (name: string, what: string) => inSums(meter.createCounter(name, undefined, what))
   const started = counter('saga_started', 'Sagas that have begun, by type.')
   const ended = counter('saga_ended', 'Sagas that have ended, by type and status.')
   const recovered = counter('saga_recovered', 'Sagas taken up again after their run was lost, by type.')
@@ -25,18 +25,37 @@ export function countLogged(meter: MetricMeter): OnLogged {
   )
   return ({ type, status: now, startedAt }, entries) => {
     for (const { service, status, attempt } of entries) {
-      if (attempt !== undefined) attempts.add(1, { type, service, status })
+      if (attempt !== undefined) attempts({ type, service, status })
       // Who ends without a number did not write its own row.
-      else if (status === 'failed') gaps.add(1, { type, service })
-      else if (status === 'stuck') stuck.add(1, { type, service })
-      else if (status === 'decision') decisions.add(1, { type, service })
-      else if (service === 'SAGA' && status === 'started') started.add(1, { type })
-      else if (service === 'SAGA' && status === 'recovered') recovered.add(1, { type })
+      else if (status === 'failed') gaps({ type, service })
+      else if (status === 'stuck') stuck({ type, service })
+      else if (status === 'decision') decisions({ type, service })
+      else if (service === 'SAGA' && status === 'started') started({ type })
+      else if (service === 'SAGA' && status === 'recovered') recovered({ type })
       else if (service === 'SAGA') {
-        ended.add(1, { type, status: now })
+        ended({ type, status: now })
         duration.record((Date.now() - startedAt.getTime()) / 1_000, { type, status: now })
       }
     }
+  }
+}
+
+/**
+ * Counts one for these labels. Those of a turn of the event loop are told as a sum: each that is told crosses into Temporal's
+ * core, and sagas that share a run are logged by the hundred.
+ */
+function inSums(counter: MetricCounter): (labels: Record<string, string>) => void {
+  const sums = new Map<string, { labels: Record<string, string>; count: number }>()
+  const tell = () => {
+    for (const { labels, count } of sums.values()) counter.add(count, labels)
+    sums.clear()
+  }
+  return (labels) => {
+    if (sums.size === 0) setImmediate(tell)
+    const key = Object.values(labels).join('\n')
+    const sum = sums.get(key)
+    if (sum) sum.count += 1
+    else sums.set(key, { labels, count: 1 })
   }
 }
 

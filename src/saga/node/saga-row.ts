@@ -91,15 +91,24 @@ export async function write(
     ),
   )
   const [written] = rows
-  if (written) onLogged({ ...record, ...changes }, entries)
+  if (written) tell(onLogged, record, changes, entries)
   return written?.version
+}
+
+function tell(
+  onLogged: OnLogged,
+  { sagaId, type, status, startedAt }: SagaRecord,
+  changes: Changes,
+  entries: LogEntry[],
+) {
+  onLogged({ sagaId, type, status: changes.status ?? status, startedAt }, entries)
 }
 
 /** The same for many sagas at once, a statement for those of which the same columns change. */
 export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged): Promise<(string | undefined)[]> {
   const alike = new Map<string, Change[]>()
   for (const one of all) {
-    const key = Object.keys(one.changes).toSorted().join()
+    const key = Object.keys(one.changes).join()
     const some = alike.get(key)
     if (some) some.push(one)
     else alike.set(key, [one])
@@ -138,7 +147,7 @@ export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged
     for (const { sagaId, version } of changed) written.set(sagaId, version)
   }
   for (const { record, changes, entries } of all) {
-    if (written.has(record.sagaId)) onLogged({ ...record, ...changes }, entries)
+    if (written.has(record.sagaId)) tell(onLogged, record, changes, entries)
   }
   return all.map(({ record }) => written.get(record.sagaId))
 }

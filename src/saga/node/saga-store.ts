@@ -409,9 +409,14 @@ export class SagaStore {
     const { step, op } = order
     // Of a pivot somebody may have been told that it is not called any more: that has to be heard.
     const isLatestEnough = op === 'compensate' || (op === 'invoke' && order.kind === 'compensatable')
-    const row = await this.#table.getForAttempt(sagaId, isLatestEnough)
-    if (!row) throw new Error(`Saga ${sagaId} has no row in table saga`)
-    if (row.fate === 'open' && order.op !== 'compensate' && !row.steps.some((one: StepRecord) => one.step === step)) {
+    const found = await this.#table.getForAttempt(sagaId, isLatestEnough)
+    if (!found) throw new Error(`Saga ${sagaId} has no row in table saga`)
+    const { record, inForce } = found
+    if (
+      record.fate === 'open' &&
+      order.op !== 'compensate' &&
+      !record.steps.some((one: StepRecord) => one.step === step)
+    ) {
       await this.#declare(sagaId, step, {
         service: order.service,
         kind: order.op === 'invoke' ? order.kind : 'pivot',
@@ -419,17 +424,17 @@ export class SagaStore {
       })
       return this.beginAttempt(sagaId, order)
     }
-    const own: Failures | null = row.failures
+    const own: Failures | null = record.failures
     return {
-      fate: row.fate,
-      isCancelled: row.cancel !== null && !isPastPivot(row),
-      ended: endedAttempts(row, { step, op }),
+      fate: record.fate,
+      isCancelled: record.cancel !== null && !isPastPivot(record),
+      ended: endedAttempts(record, { step, op }),
       injection: {
-        scope: own ? `saga ${sagaId}` : `all ${row.generation}`,
-        failures: (own ?? row.everywhere)[step] ?? [],
+        scope: own ? `saga ${sagaId}` : `all ${inForce.generation}`,
+        failures: (own ?? inForce.everywhere)[step] ?? [],
       },
-      secrets: this.secretsOf(row),
-      seen: row,
+      secrets: this.secretsOf(record),
+      seen: record,
     }
   }
 

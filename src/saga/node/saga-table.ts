@@ -105,13 +105,16 @@ export class SagaTable {
     return rows[0]
   }
 
-  /** With what is injected into it. `isLatestEnough`: as it was written last here, where that is not long ago. */
-  async getForAttempt(sagaId: string, isLatestEnough: boolean): Promise<(ReadRecord & FailuresInForce) | undefined> {
+  /** With what is in force. `isLatestEnough`: as it was written last here, where that is not long ago. */
+  async getForAttempt(
+    sagaId: string,
+    isLatestEnough: boolean,
+  ): Promise<{ record: ReadRecord; inForce: FailuresInForce } | undefined> {
     if (this.#together) {
       const { reads, failures } = this.#together
       const known = isLatestEnough ? this.latest(sagaId) : undefined
       const [record, inForce] = await Promise.all([known ?? reads.add(sagaId), failures.add(undefined)])
-      return record && { ...record, ...inForce }
+      return record && { record, inForce }
     }
     const { rows } = await this.pool.query<ReadRecord & FailuresInForce>(
       prepared(
@@ -120,7 +123,10 @@ export class SagaTable {
         [sagaId],
       ),
     )
-    return rows[0]
+    const [found] = rows
+    if (!found) return undefined
+    const { everywhere, generation, ...record } = found
+    return { record, inForce: { everywhere, generation } }
   }
 
   /** As it was written last here, where that is not long ago; once. A change by others is found out when it is written. */

@@ -13,7 +13,7 @@ import type { Logger } from 'pino'
 import type { AnyForwardParticipant } from '../types.js'
 import { makeSagaActivities, makeSagaCalls } from './activities.js'
 import type { AnyService, BarredParticipant } from './barrier.js'
-import { bundleSagas } from './bundle.js'
+import { bundleSagas, withoutStacks } from './bundle.js'
 import { Deference, Slots } from './gathering.js'
 import { makeGroupActivities } from './group.js'
 import { makePool, participantBounds, sagaBounds, type Pool } from './db.js'
@@ -119,11 +119,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     const hasSagaStatus = () => hasSearchAttribute(connection, namespace, 'SagaStatus')
     /** Bulks give way to single sagas, which somebody may be waiting for. */
     const singles = new Deference()
-    const callsOf = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
-    const sagaCalls: typeof callsOf = (sagaId) => {
-      singles.note()
-      return callsOf(sagaId)
-    }
+    const calls = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
     /** The activities of sagas that share a run, on connections of their own. */
     const grouped = (sagaPool: Pool, calledOn: Pool, ready: () => Promise<void>) => {
       const gathering = new SagaStore(sagaPool, sagas, {
@@ -134,21 +130,22 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       })
       const called = makeParticipants(services, calledOn, options)
       const slots = new Slots(GROUPED_CALLS)
-      const callsOf = makeSagaCalls({
+      const calls = makeSagaCalls({
         ...{ store: gathering, slots, hasSagaStatus, stepTimeoutMs, deadlineMs, logger },
         participant: (name, injection) => around(called(name, injection)),
       })
       return makeGroupActivities({
-        ...{ store: gathering, starter, bulks, callsOf, logger },
+        ...{ store: gathering, starter, bulks, calls, logger },
         times: { stepTimeoutMs, deadlineMs },
       })
     }
+    const workflowBundle = await bundled(options)
     const common = {
       connection,
       namespace,
       // The client's, which starts sagas eagerly: by it the mirror knows whether a process was lost.
       identity: client.options.identity,
-      workflowBundle: await bundled(options),
+      workflowBundle,
       ...(dataConverter && { dataConverter }),
       interceptors,
       ...(sinks && { sinks }),
@@ -162,7 +159,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
         activities: {
           ...makeSweepActivities(store, decisions, bulks, starter, mirror, logger),
           ...makeDecisionsActivities(decisions, starter, logger),
-          ...makeSagaActivities(sagaCalls),
+          ...makeSagaActivities(calls, () => singles.note()),
           ...grouped(pool, participantPool, async () => singles.note()),
         },
         maxCachedWorkflows: 500,
@@ -173,6 +170,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
       // Its workflows, and their thread, apart: a turn of a bulk is long, and single sagas must not wait for it.
       await Worker.create({
         ...common,
+        workflowBundle: await withoutStacks(workflowBundle),
         taskQueue: bulkQueue(taskQueue),
         activities: { ...makeBulkActivities(bulks), ...grouped(bulkPool, bulkParticipantPool, () => singles.turn()) },
         maxCachedWorkflows: 50,
