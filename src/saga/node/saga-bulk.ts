@@ -82,6 +82,9 @@ const ROWS_AT_ONCE = 1_000
 
 const FAILURES = 20
 
+/** Of PostgreSQL's integers. */
+const MOST_POSITION = 2 ** 31 - 1
+
 /** Runs that work on a bulk side by side: one keeps its database waiting while its own code runs. */
 const LANES = 3
 
@@ -255,13 +258,19 @@ export class SagaBulks {
         ])
       }
       const isPaused = bulk.status === 'paused' || because !== undefined
-      const { rows } = await tx.query<{ sagaId: string; position: number }>(
-        `SELECT saga_id AS "sagaId", bulk_position AS position FROM saga
-         WHERE bulk_id = $1 AND bulk_position > $2 AND ${isPaused ? IN_HAND : CARRIED}
-           AND (bulk_position - 1) / $3::integer % $4::integer = $5
-         ORDER BY bulk_position LIMIT $3`,
-        [bulkId, after, most, lanes, lane],
-      )
+      const upTo = (last: number) =>
+        tx.query<{ sagaId: string; position: number }>(
+          `SELECT saga_id AS "sagaId", bulk_position AS position FROM saga
+           WHERE bulk_id = $1 AND bulk_position > $2 AND bulk_position <= $6 AND ${isPaused ? IN_HAND : CARRIED}
+             AND (bulk_position - 1) / $3::integer % $4::integer = $5
+           ORDER BY bulk_position LIMIT $3`,
+          [bulkId, after, most, lanes, lane, last],
+        )
+      // Mostly it is the lane's very next window: only where that has none, all that is left is looked through.
+      let window = Math.floor(after / most)
+      while (window % lanes !== lane) window += 1
+      let { rows } = await upTo((window + 1) * most)
+      if (rows.length === 0) ({ rows } = await upTo(MOST_POSITION))
       return { sagaIds: rows.map(({ sagaId }) => sagaId), upTo: rows.at(-1)?.position ?? after, most }
     })
   }
