@@ -462,9 +462,8 @@ export class SagaStore {
     }
     if (seen) {
       const { changes, entries, changed } = after(seen)
-      const isWritten =
-        entries.length > 0 && (await this.#table.write({ record: seen, changes, entries })) !== undefined
-      if (isWritten) return changed
+      if (entries.length === 0) return changed
+      if ((await this.#table.write({ record: seen, changes, entries })) !== undefined) return changed
     }
     return this.#changeLocked(sagaId, async (record, save, tx) => {
       const written = await tx.query('SELECT FROM saga_log WHERE entry_id = $1', [attempt.entryId])

@@ -17,7 +17,7 @@ import { Members } from './saga-group.js'
 const MOST_WINDOWS = 10
 
 /** Windows of sagas that a lane has under way at most, those included that wait between two attempts. */
-const MOST_UNDER_WAY = 2
+const MOST_UNDER_WAY = 3
 
 /** How often it is looked whether those that have left have ended too. */
 const LEFT_MS = { first: 2_000, most: 60_000 }
