@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { sagas } from '../../src/activities/index.js'
-import { makePool, type Pool } from '../../src/saga/node/db.js'
+import { makePool, sagaBounds, type Pool } from '../../src/saga/node/db.js'
 import type { AttemptEnd } from '../../src/saga/node/projection.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
 import type { StepDeclarations } from '../../src/saga/types.js'
@@ -13,7 +13,7 @@ let pool: Pool
 let store: SagaStore
 
 beforeAll(async () => {
-  pool = makePool(await makeDatabase('saga-store'), { max: 20, name: 'test' })
+  pool = makePool(await makeDatabase('saga-store'), { max: 20, name: 'test', bounds: sagaBounds })
   store = new SagaStore(pool, sagas)
 })
 afterAll(() => pool.end())
@@ -67,6 +67,29 @@ test('an attempt whose row was written, and its answer lost, is written once', a
   const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A'`, [sagaId])
   expect(rows).toEqual([{ attempt: 1 }])
   expect((await store.get(sagaId))?.steps[0]?.attempts).toBe(1)
+})
+
+test('the undo of a step that was never reached writes nothing, and waits for nobody who holds the saga', async () => {
+  const sagaId = await open()
+  const cause = { failedStep: 'A', error: failure.error }
+  await store.claimRollback(sagaId, { cause, reached: ['A'] })
+  const order = { ...invokeA, op: 'compensate' as const, step: 'B', service: 'address', reached: false }
+  const { seen } = await store.beginAttempt(sagaId, order)
+  const holder = await pool.connect()
+  await holder.query('BEGIN')
+  await holder.query('SELECT FROM saga WHERE saga_id = $1 FOR UPDATE', [sagaId])
+  try {
+    const end = { kind: 'compensated' as const, verdict: 'empty' as const, message: 'nothing to undo' }
+    const ended = store.endAttempt(sagaId, { entryId: randomUUID(), order, startedAt: new Date(), end }, seen)
+    expect(await ended).toEqual({})
+  } finally {
+    await holder.query('ROLLBACK')
+    holder.release()
+  }
+  const { rowCount } = await pool.query(`SELECT FROM saga_log WHERE saga_id = $1 AND service = 'COMPENSATE_B'`, [
+    sagaId,
+  ])
+  expect(rowCount).toBe(0)
 })
 
 test('a pivot that is settled behind its own answer has one row of its success', async () => {

@@ -24,8 +24,8 @@ export async function bundleSagas(options: BundleOptions): Promise<WorkflowBundl
 }
 
 /**
- * The same code for runs of many sagas, without stack traces: half of such a run's own CPU went into those, and nobody can
- * read the call stacks of hundreds of sagas. A saga whose code throws leaves that run, and throws again in one of its own.
+ * The same code for runs of many sagas, without stack traces: half of what its workflow code took went into those, and nobody
+ * can read the call stacks of hundreds of sagas. A saga whose code throws leaves that run, and throws again in one of its own.
  */
 export async function withoutStacks(bundle: WorkflowBundleOption): Promise<WorkflowBundleOption> {
   const code = 'code' in bundle ? bundle.code : await readFile(bundle.codePath, 'utf8')

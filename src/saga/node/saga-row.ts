@@ -95,12 +95,13 @@ export async function write(
   return written?.version
 }
 
+/** Without a copy of the whole record for each log row. */
 function tell(
   onLogged: OnLogged,
   { sagaId, type, status, startedAt }: SagaRecord,
   changes: Changes,
   entries: LogEntry[],
-) {
+): void {
   onLogged({ sagaId, type, status: changes.status ?? status, startedAt }, entries)
 }
 
