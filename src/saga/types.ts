@@ -470,6 +470,8 @@ export interface BulkWindow {
   upTo: number
   /** Sagas of a window at most. */
   most: number
+  /** Sagas that a lane has under way at most, those included that wait between two attempts; left out by earlier workers. */
+  mostUnderWay?: number
 }
 
 /** What a lane's run asks for, under the bulk's id in the place of a saga's. */

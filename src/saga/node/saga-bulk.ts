@@ -82,6 +82,9 @@ const ROWS_AT_ONCE = 1_000
 
 const FAILURES = 20
 
+/** Windows that a lane has under way at most, where sagas wait between two attempts. */
+const WINDOWS_UNDER_WAY = 3
+
 /** Of PostgreSQL's integers. */
 const MOST_POSITION = 2 ** 31 - 1
 
@@ -271,7 +274,12 @@ export class SagaBulks {
       while (window % lanes !== lane) window += 1
       let { rows } = await upTo((window + 1) * most)
       if (rows.length === 0) ({ rows } = await upTo(MOST_POSITION))
-      return { sagaIds: rows.map(({ sagaId }) => sagaId), upTo: rows.at(-1)?.position ?? after, most }
+      return {
+        sagaIds: rows.map(({ sagaId }) => sagaId),
+        upTo: rows.at(-1)?.position ?? after,
+        most,
+        mostUnderWay: most * WINDOWS_UNDER_WAY,
+      }
     })
   }
 

@@ -16,9 +16,6 @@ import { Members } from './saga-group.js'
 /** A lane's run begins anew behind so many windows. */
 const MOST_WINDOWS = 10
 
-/** Windows of sagas that a lane has under way at most, those included that wait between two attempts. */
-const MOST_UNDER_WAY = 3
-
 /** How often it is looked whether those that have left have ended too. */
 const LEFT_MS = { first: 2_000, most: 60_000 }
 
@@ -88,7 +85,8 @@ async function workThroughLane(saga: Definition, { bulkId, lane, lanes, after }:
   const members = new Members(saga, { carriedBy: workflowInfo().parent?.workflowId })
   const underWay = new Set<Promise<void>>()
   for (let windows = 0; windows < MOST_WINDOWS && !workflowInfo().continueAsNewSuggested; windows += 1) {
-    const { sagaIds, upTo, most } = await members.nextWindow(bulkId, { lane, lanes, after })
+    // What a history says is kept to: two windows were under way before they were told.
+    const { sagaIds, upTo, most, mostUnderWay = most * 2 } = await members.nextWindow(bulkId, { lane, lanes, after })
     if (sagaIds.length === 0) {
       await Promise.all(underWay)
       return undefined
@@ -98,7 +96,7 @@ async function workThroughLane(saga: Definition, { bulkId, lane, lanes, after }:
       void member.then(() => underWay.delete(member))
     }
     after = upTo
-    await condition(() => underWay.size - members.asleep < most && underWay.size < most * MOST_UNDER_WAY)
+    await condition(() => underWay.size - members.asleep < most && underWay.size < mostUnderWay)
   }
   await Promise.all(underWay)
   return after
