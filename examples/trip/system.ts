@@ -6,11 +6,16 @@ import { ApplicationFailure, Client, WorkflowFailedError, type WorkflowHandle } 
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker'
 import { Pool } from 'pg'
 import { pino } from 'pino'
+import { SagaBulks } from '../../src/saga/node/saga-bulk.js'
+import { isEnded } from '../../src/saga/node/saga-record.js'
+import { SagaStarter } from '../../src/saga/node/saga-starter.js'
+import { SagaStore } from '../../src/saga/node/saga-store.js'
 import type { CompensationView, Decision, SagaError, SagaView } from '../../src/saga/types.js'
 import { readShared } from '../../test/helpers/shared.js'
 import { makeDatabase, makeNamespace } from '../../test/helpers/system.js'
+import { stay, trip as tripType } from './sagas.js'
 import { startTripWorker, TASK_QUEUE } from './trip-worker.js'
-import type { Trip } from './workflows.js'
+import { tripSaga, type Trip } from './workflows.js'
 
 /** The details of a `SagaCompensated`. */
 interface Account {
@@ -43,6 +48,11 @@ export async function startSystem() {
   const logger = pino({ level: 'silent' })
   const worker = await startTripWorker({ connection, client, databaseUrl, workflows, logger })
   const pool = new Pool({ connectionString: databaseUrl })
+  const store = new SagaStore(pool, [tripType, stay])
+  const starter = new SagaStarter(client, TASK_QUEUE)
+  const intentOf = (input: Trip) => ({
+    ...{ sagaId: `trip-${randomUUID()}`, saga: tripType, steps: tripSaga.steps, input: { ...input } },
+  })
 
   return {
     pool,
@@ -71,6 +81,31 @@ export async function startSystem() {
         workflowId: `trip-${randomUUID()}`,
         args: [request],
       })
+    },
+
+    /** Starts trips that share a run; returns their sagas' ids. */
+    async startTogether(how: 'group' | 'bulk', trips: Trip[]): Promise<string[]> {
+      const sagas = trips.map(intentOf)
+      const sagaIds = sagas.map(({ sagaId }) => sagaId)
+      if (how === 'group') {
+        for (const intent of sagas) await store.writeIntent({ ...intent, maxOpen: 1_000 })
+        await starter.startGroup('tripSaga', sagaIds)
+      } else {
+        const bulk = { bulkId: randomUUID(), type: 'tripSaga' }
+        const bulks = new SagaBulks(pool, store, { taskQueue: TASK_QUEUE })
+        await bulks.write({ ...bulk, sagas, rejected: 0, rejections: [] })
+        await starter.startBulk(bulk)
+      }
+      return sagaIds
+    },
+
+    /** How the saga has ended, once it has. */
+    async ended(sagaId: string): Promise<string> {
+      for (;;) {
+        const record = await store.get(sagaId)
+        if (record && isEnded(record)) return record.status
+        await pause(50)
+      }
     },
 
     async free({ flight, hotel }: Trip): Promise<{ seats: number; rooms: number }> {

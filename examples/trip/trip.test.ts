@@ -147,6 +147,21 @@ test.concurrent.each([
   expect(await system.free(trip)).toEqual({ seats: 8, rooms: 4 })
 })
 
+test.concurrent.each(['group', 'bulk'] as const)('trips that share a run, a %s, have a stay each', async (how) => {
+  const [good, declined] = [await system.offer(), await system.offer()]
+
+  const [booked = '', undone = ''] = await system.startTogether(how, [good, { ...declined, cents: 900_000 }])
+
+  expect(await system.ended(booked)).toBe('COMPLETED')
+  expect(await system.ended(undone)).toBe('COMPENSATED')
+  expect(await system.booked(booked)).toEqual({
+    ...{ flight_booking: 1, room_booking: 1, breakfast_booking: 1, car_booking: 1, trip_charge: 1, ticket: 1 },
+  })
+  expect(await system.undone(undone)).toEqual(['car', 'breakfast', 'room', 'stay', 'flight'])
+  expect(await system.booked(undone)).toEqual({})
+  expect([await system.free(good), await system.free(declined)]).toEqual([{ seats: 8, rooms: 4 }, untouched])
+})
+
 test.concurrent('input that is not right ends the saga before anything ran', async () => {
   const trip = await system.offer()
   const saga = await system.start({ ...trip, seats: 0, email: '' })

@@ -1,9 +1,7 @@
 import { compensatable, defineSaga, nested, pivot, retriable } from '../../src/saga/workflow/define-saga.js'
 import type { breakfast, car, charge, flight, room, ticket } from './services/index.js'
 
-export { recoverSaga } from '../../src/saga/workflow/recover-saga.js'
-export { sagaDecisions } from '../../src/saga/workflow/saga-decisions.js'
-export { sagaSweep } from '../../src/saga/workflow/saga-sweep.js'
+export * from '../../src/saga/workflow/engine.js'
 
 export interface Stay {
   hotel: string

@@ -2,9 +2,7 @@ import { sleep } from '@temporalio/workflow'
 import { compensatable, defineSaga, pivot, retriable } from '../../src/saga/workflow/define-saga.js'
 import type { effectService } from '../helpers/engine.js'
 
-export { recoverSaga } from '../../src/saga/workflow/recover-saga.js'
-export { bulkLane, sagaBulk } from '../../src/saga/workflow/saga-bulk.js'
-export { sagaGroup } from '../../src/saga/workflow/saga-group.js'
+export * from '../../src/saga/workflow/engine.js'
 
 type Effect = ReturnType<typeof effectService>
 

@@ -21,7 +21,7 @@ import { SagaMirror } from '../../src/saga/node/mirror.js'
 import { makeBulkActivities, SagaBulks, type BulkLimits } from '../../src/saga/node/saga-bulk.js'
 import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
-import { bulkQueue, makeSweepActivities, SagaStarter } from '../../src/saga/node/saga-starter.js'
+import { makeSweepActivities, SagaStarter, sharedQueue } from '../../src/saga/node/saga-starter.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
 import type { SagaType } from '../../src/saga/node/saga-type.js'
 import { completeFailures, type Failures, type FailuresInput } from '../../src/saga/failure.js'
@@ -147,7 +147,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     }
   }
   const startWorker = async () => {
-    const stops = await Promise.all([TASK_QUEUE, bulkQueue(TASK_QUEUE)].map(startOne))
+    const stops = await Promise.all([TASK_QUEUE, sharedQueue(TASK_QUEUE)].map(startOne))
     return () => Promise.all(stops.map((stop) => stop()))
   }
   let stopWorker = await startWorker()

@@ -1,7 +1,6 @@
 import { compensatable, defineSaga, nested, pivot, retriable } from '../../dist/saga/workflow/define-saga.js'
 
-export { recoverSaga } from '../../dist/saga/workflow/recover-saga.js'
-export { sagaSweep } from '../../dist/saga/workflow/saga-sweep.js'
+export * from '../../dist/saga/workflow/engine.js'
 
 /** Nested in the other one. */
 export const wrapSaga = defineSaga(

@@ -30,8 +30,8 @@ const AT_ONCE = 8
 /** The workflow id of a run that many sagas share. */
 export const groupId = (firstSagaId: string) => `saga-group-${firstSagaId}`
 
-/** Where the runs of bulks are worked on, apart from those of single sagas. */
-export const bulkQueue = (taskQueue: string) => `${taskQueue}-bulk`
+/** Where runs of many sagas are worked on, groups' and bulks', apart from those that run alone. */
+export const sharedQueue = (taskQueue: string) => `${taskQueue}-bulk`
 
 /** The workflow id of a call that decides for many. */
 export const decisionsRunId = (decisionsId: string) => `saga-decisions-${decisionsId}`
@@ -79,7 +79,7 @@ export class SagaStarter {
     await this.#started(() =>
       this.client.workflow.start('sagaGroup', {
         workflowId: groupId(sagaIds[0] ?? ''),
-        taskQueue: this.taskQueue,
+        taskQueue: sharedQueue(this.taskQueue),
         args: [{ type, sagaIds }],
         requestEagerStart: true,
         workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
@@ -150,7 +150,7 @@ export class SagaStarter {
     return this.#started(() =>
       this.client.workflow.start('sagaBulk', {
         workflowId: bulkRunId(bulkId),
-        taskQueue: bulkQueue(this.taskQueue),
+        taskQueue: sharedQueue(this.taskQueue),
         args: [{ bulkId, type }],
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,

@@ -1,3 +1,4 @@
+import { activityInfo } from '@temporalio/activity'
 import type { Client } from '@temporalio/client'
 import type { DataConverter } from '@temporalio/common'
 import {
@@ -10,7 +11,7 @@ import {
   type WorkflowBundleOption,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
-import type { AnyForwardParticipant } from '../types.js'
+import type { AnyForwardParticipant, GroupActivities } from '../types.js'
 import { makeSagaActivities, makeSagaCalls } from './activities.js'
 import type { AnyService, BarredParticipant } from './barrier.js'
 import { bundleSagas, withoutStacks } from './bundle.js'
@@ -24,7 +25,7 @@ import { makeParticipants } from './participants.js'
 import type { PayloadKeys } from './payload-keys.js'
 import type { LogEntry } from './projection.js'
 import { countLogged, watchProcess, type OnLogged } from './saga-metrics.js'
-import { bulkQueue, keepSweepRunning, makeSweepActivities, SagaStarter } from './saga-starter.js'
+import { keepSweepRunning, makeSweepActivities, SagaStarter, sharedQueue } from './saga-starter.js'
 import { SagaStore, type Times } from './saga-store.js'
 import type { SagaType } from './saga-type.js'
 
@@ -120,8 +121,8 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     /** Bulks give way to single sagas, which somebody may be waiting for. */
     const singles = new Deference()
     const calls = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
-    /** The activities of sagas that share a run, on connections of their own. */
-    const grouped = (sagaPool: Pool, calledOn: Pool, ready: () => Promise<void>) => {
+    /** What sagas that share a run, or are nested in one that does, call: on connections of their own. */
+    const shared = (sagaPool: Pool, calledOn: Pool, ready: () => Promise<void>) => {
       const gathering = new SagaStore(sagaPool, sagas, {
         payloadKeys: options.payloadKeys,
         onLogged,
@@ -129,16 +130,17 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
         ready,
       })
       const called = makeParticipants(services, calledOn, options)
-      const slots = new Slots(GROUPED_CALLS)
       const calls = makeSagaCalls({
-        ...{ store: gathering, slots, hasSagaStatus, stepTimeoutMs, deadlineMs, logger },
+        ...{ store: gathering, slots: new Slots(GROUPED_CALLS), hasSagaStatus, stepTimeoutMs, deadlineMs, logger },
         participant: (name, injection) => around(called(name, injection)),
       })
-      return makeGroupActivities({
-        ...{ store: gathering, starter, bulks, calls, logger },
-        times: { stepTimeoutMs, deadlineMs },
-      })
+      const times = { stepTimeoutMs, deadlineMs }
+      return { calls, ...makeGroupActivities({ store: gathering, starter, bulks, calls, times, logger }) }
     }
+    const inGroups = shared(pool, participantPool, async () => singles.note())
+    const inBulks = shared(bulkPool, bulkParticipantPool, () => singles.turn())
+    const callMany: GroupActivities['callMany'] = (batch) =>
+      (activityInfo().workflowType === 'sagaGroup' ? inGroups : inBulks).callMany(batch)
     const workflowBundle = await bundled(options)
     const common = {
       connection,
@@ -160,19 +162,20 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
           ...makeSweepActivities(store, decisions, bulks, starter, mirror, logger),
           ...makeDecisionsActivities(decisions, starter, logger),
           ...makeSagaActivities(calls, () => singles.note()),
-          ...grouped(pool, participantPool, async () => singles.note()),
+          // For groups that an earlier version of this worker has begun on this queue.
+          callMany,
         },
         maxCachedWorkflows: 500,
         // A saga holds its first task through all its local activities: with the SDK's 40 the others are not started eagerly.
         maxConcurrentWorkflowTaskExecutions: LOCAL_ACTIVITIES,
         maxConcurrentLocalActivityExecutions: LOCAL_ACTIVITIES,
       }),
-      // Its workflows, and their thread, apart: a turn of a bulk is long, and single sagas must not wait for it.
+      // Its workflows, and their thread, apart: the turns of many sagas are long, and one that runs alone must not wait for them.
       await Worker.create({
         ...common,
         workflowBundle: await withoutStacks(workflowBundle),
-        taskQueue: bulkQueue(taskQueue),
-        activities: { ...makeBulkActivities(bulks), ...grouped(bulkPool, bulkParticipantPool, () => singles.turn()) },
+        taskQueue: sharedQueue(taskQueue),
+        activities: { ...makeBulkActivities(bulks), ...makeSagaActivities(inBulks.calls), callMany },
         maxCachedWorkflows: 50,
       }),
     ]
