@@ -12,6 +12,8 @@ type Wake = (standing?: Standing) => void
  * read themselves. After a lost connection everybody is woken, for something may have been missed.
  */
 export class SagaFeed {
+  /** Readers of changes: who waits for a saga, or reads its events. */
+  readonly watchers = new Set<Changes>()
   readonly #wakers = new Map<string, Set<Wake>>()
   readonly #stopping = new AbortController()
   #client: Client | undefined
@@ -40,11 +42,6 @@ export class SagaFeed {
       // Once: under the same id there may be others by then.
       if (wakers.delete(wake) && wakers.size === 0) this.#wakers.delete(sagaId)
     }
-  }
-
-  /** How many are subscribed. */
-  get watchers(): number {
-    return [...this.#wakers.values()].reduce((sum, { size }) => sum + size, 0)
   }
 
   async #listen(): Promise<void> {
@@ -128,11 +125,16 @@ export class Changes {
   readonly #unsubscribe: () => void
 
   constructor(feed: SagaFeed, sagaId: string, interest: (saga: Standing) => boolean = () => true) {
-    this.#unsubscribe = feed.subscribe(sagaId, (standing) => {
+    const unsubscribe = feed.subscribe(sagaId, (standing) => {
       if (standing && !interest(standing)) return
       this.#changed = true
       this.#resolve?.()
     })
+    feed.watchers.add(this)
+    this.#unsubscribe = () => {
+      unsubscribe()
+      feed.watchers.delete(this)
+    }
   }
 
   /** Resolves at the next change, or when `signal` aborts, or after so long. */

@@ -19,7 +19,7 @@ export const metricRoutes =
       response: answers({ 200: text('text/plain', 'In Prometheus’ text format.') }),
     }
     app.get('/metrics', { schema }, async (_request, reply) => {
-      watchers.set(feed.watchers)
+      watchers.set(feed.watchers.size)
       // Where PostgreSQL is away the others are told all the same, and these stay as they were.
       const standing = await store.unfinished.standing().catch(() => undefined)
       if (standing) {

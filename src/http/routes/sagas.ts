@@ -39,7 +39,7 @@ const started = {
 export const sagaRoutes =
   ({ config, store, starter, feed, temporalHealth, links }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
-    const grouper = config.isGrouping ? new SagaGrouper(starter, store) : undefined
+    const grouper = config.isGrouping ? new SagaGrouper(starter, store, feed) : undefined
     /** Starts its run; the saga with the workflow that carries it. */
     async function start(saga: SagaRecord): Promise<SagaRecord> {
       if (grouper) return { ...saga, carriedBy: await grouper.start(saga) }
