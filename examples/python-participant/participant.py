@@ -9,6 +9,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import sys
 import threading
 from contextlib import contextmanager
@@ -387,6 +388,19 @@ class Handler(BaseHTTPRequestHandler):
         # What is left of a body that was not read would be taken for the next call.
         headers = problem.headers if self.is_read else {**problem.headers, "Connection": "close"}
         self.send(problem.status, "application/problem+json", body, headers)
+        if not self.is_read:
+            self.linger()
+
+    def linger(self):
+        """Reads on for a moment: with something unread the connection would be reset, perhaps before the answer is read."""
+        self.connection.settimeout(1)
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            for _ in range(64):
+                if not self.rfile.read1(65_536):
+                    break
+        except OSError:
+            pass  # gone, or it sends no more
 
     def send(self, status, kind, body, headers=None):
         payload = json.dumps(body).encode()

@@ -31,10 +31,16 @@ export async function makeDatabase(name: string): Promise<string> {
   return url.href
 }
 
-/** A Temporal namespace of its own: a task queue of its own, as good as a server. */
+/** A Temporal namespace of its own: a task queue of its own, as good as a server. A server that is busy is asked again. */
 export async function makeNamespace(name: string): Promise<void> {
   const { temporal, temporalCli } = readShared()
-  await promisify(execFile)(temporalCli, ['operator', 'namespace', 'create', '--address', temporal, '-n', name])
+  const make = ['operator', 'namespace', 'create', '--address', temporal, '-n', name]
+  await until(`namespace ${name} is made`, () =>
+    promisify(execFile)(temporalCli, make).then(
+      () => true,
+      ({ stderr }: { stderr: string }) => /already exists/i.test(stderr),
+    ),
+  )
 }
 
 /** API + worker in one process, as `npm start` runs them, with a database and a namespace that nobody else uses. */

@@ -42,18 +42,23 @@ export function Layout() {
   )
 }
 
-function WhoAmI({ login, onLogin }: { login: Login; onLogin: (login: Login) => void }) {
+function WhoAmI({ login, onLogin }: { login: Login; onLogin: (login: Login | undefined) => void }) {
   const { name, role } = login
   if (name === undefined || role === undefined) {
     return <span title="API_TOKENS is not set: whoever reaches this page may do everything.">No login</span>
+  }
+  const leave = () => {
+    // Gone at once: what the page still asked for would be refused.
+    onLogin(undefined)
+    // Where no answer comes the session is still there, and so is the page.
+    void logOut().then(onLogin, () => onLogin(login))
   }
   return (
     <>
       <span title={`${role}: ${roleWords[role]}`}>
         {name}, {role}
       </span>
-      {/* Where no answer comes the session is still there, and so is the page. */}
-      <button type="button" onClick={() => void logOut().then(onLogin, () => undefined)}>
+      <button type="button" onClick={leave}>
         Log out {name}
       </button>
     </>
