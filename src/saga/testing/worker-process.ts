@@ -5,6 +5,9 @@ import type { Answer, Asked, WorkerOrder } from './worker.js'
 /** Is asked before and after each call that a worker makes; the call waits for the answer. */
 export type Answering = (asked: Asked, process: string) => Promise<Answer>
 
+/** A server that is busy may let a worker's start fail. */
+const TRIES = 3
+
 /** A worker in a process of its own, on a task queue of its own; there again after each time that it was killed. */
 export class WorkerProcess {
   #child: ChildProcess | undefined
@@ -49,6 +52,16 @@ export class WorkerProcess {
   }
 
   async #start(): Promise<void> {
+    for (let triesLeft = TRIES; ; triesLeft -= 1) {
+      try {
+        return await this.#startOnce()
+      } catch (error) {
+        if (triesLeft === 1 || !this.#child) throw error
+      }
+    }
+  }
+
+  async #startOnce(): Promise<void> {
     this.#starts += 1
     const { process } = this
     const child = fork(this.program, [this.matrix.href, JSON.stringify(this.order)], { execArgv: [] })
