@@ -133,7 +133,7 @@ test('whoever reads or calls while all of it is replaced again and again finds t
     { A: complete, B: complete, C: complete },
   ]
   await put(one)
-  const [, found] = await Promise.all([
+  const [, found, ...sagasFound] = await Promise.all([
     (async () => {
       for (let n = 0; n < 30; n++) await put(n % 2 === 0 ? other : one)
     })(),
@@ -142,6 +142,8 @@ test('whoever reads or calls while all of it is replaced again and again finds t
     ...Array.from({ length: 5 }, () => attempts()),
   ])
   for (const failures of found) expect([one, other]).toContainEqual(failures)
+  for (const rows of sagasFound.filter((one) => one.some((row) => row.startsWith('C success'))))
+    expect(rows.filter((row) => row.includes('success'))).toHaveLength(3)
   expect(await get()).toEqual(one)
 })
 
