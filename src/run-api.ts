@@ -52,7 +52,10 @@ export async function startApi(
     await requireCurrentSchema(config.databaseUrl)
     await feed.start()
     await temporalHealth.start()
-    const store = new SagaStore(pool, sagas, { payloadKeys: config.payloadKeys, isGathering: config.isGrouping })
+    const store = new SagaStore(pool, sagas, {
+      payloadKeys: config.payloadKeys,
+      gathering: config.isGrouping ? {} : undefined,
+    })
     const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
     const bulks = new SagaBulks(pool, store, { taskQueue: TASK_QUEUE, payloadKeys: config.payloadKeys })
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)

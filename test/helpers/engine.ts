@@ -113,7 +113,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     participant: makeParticipants(services, participants, { failureInjection: true }),
   }
   const grouped = {
-    store: new SagaStore(pool, types.map(takenAsItComes), { isGathering: true }),
+    store: new SagaStore(pool, types.map(takenAsItComes), { gathering: {} }),
     times: { stepTimeoutMs, deadlineMs },
     logger,
   }

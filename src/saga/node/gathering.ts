@@ -7,7 +7,11 @@ export interface GatheringOptions {
   atOnce?: number
   /** Awaited before each batch: what is asked for meanwhile goes along. */
   ready?: () => Promise<unknown>
+  /** While more are on their way a batch that is not full waits for them, `PATIENCE_MS` at most. */
+  isMoreComing?: () => boolean
 }
+
+const PATIENCE_MS = 100
 
 /**
  * Does together what is asked for at the same time: as long as so many batches are under way the others wait, and then go as
@@ -17,6 +21,7 @@ export class Gathering<T, R> {
   #waiting: { item: T; resolve: (answer: R) => void; reject: (error: unknown) => void }[] = []
   #underWay = 0
   #isAsked = false
+  #isPatient = false
 
   constructor(
     private readonly work: (items: T[]) => Promise<R[]>,
@@ -38,10 +43,19 @@ export class Gathering<T, R> {
   }
 
   async #run(): Promise<void> {
+    const { most, ready, isMoreComing = () => false } = this.options
     this.#underWay += 1
     while (this.#waiting.length > 0) {
-      if (this.options.ready) await this.options.ready()
-      const batch = this.#waiting.splice(0, this.options.most)
+      if (this.#waiting.length < most && isMoreComing()) {
+        // One batch waits, and what would be another goes along with it.
+        if (this.#isPatient) break
+        this.#isPatient = true
+        await sleep(PATIENCE_MS)
+        this.#isPatient = false
+      }
+      if (ready) await ready()
+      const batch = this.#waiting.splice(0, most)
+      if (batch.length === 0) break
       try {
         const answers = await this.work(batch.map(({ item }) => item))
         for (const [i, { resolve }] of batch.entries()) resolve(answers[i] as R)
@@ -85,6 +99,11 @@ export class Slots {
 
   constructor(slots: number) {
     this.#free = slots
+  }
+
+  /** Somebody waits for one. */
+  get isCrowded(): boolean {
+    return this.#waiting.length > 0
   }
 
   async hold<T>(work: () => Promise<T>): Promise<T> {

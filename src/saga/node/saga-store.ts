@@ -73,7 +73,7 @@ import {
 } from './saga-record.js'
 import type { OnLogged } from './saga-metrics.js'
 import { LockFirst, readColumns, saveBy, toJsonb, write, type ReadRecord, type Save } from './saga-row.js'
-import { SagaTable, type IntentRow, type NewRow } from './saga-table.js'
+import { SagaTable, type IntentRow, type NewRow, type SagaTableOptions } from './saga-table.js'
 import type { SagaType } from './saga-type.js'
 import { redacted } from './secrets.js'
 import { UnfinishedSagas } from './unfinished-sagas.js'
@@ -135,9 +135,7 @@ export interface SagaStoreOptions {
   /** Encrypt the inputs that are kept: that of a saga, and what people put in its place. A record has them as they are kept. */
   payloadKeys?: PayloadKeys | undefined
   /** Reads and writes of many sagas at the same time are one statement. For those that share a run. */
-  isGathering?: boolean
-  /** Then awaited before each of these statements. */
-  ready?: () => Promise<void>
+  gathering?: SagaTableOptions['gathering']
 }
 
 /**
@@ -157,12 +155,12 @@ export class SagaStore {
   constructor(
     private readonly pool: Pool,
     sagas: readonly SagaType[],
-    { onLogged = () => {}, payloadKeys = new PayloadKeys([]), isGathering = false, ready }: SagaStoreOptions = {},
+    { onLogged = () => {}, payloadKeys = new PayloadKeys([]), gathering }: SagaStoreOptions = {},
   ) {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
     this.#keys = payloadKeys
     this.onLogged = onLogged
-    this.#table = new SagaTable(pool, { onLogged, isGathering, ...(ready && { ready }) })
+    this.#table = new SagaTable(pool, { onLogged, gathering })
     this.unfinished = new UnfinishedSagas(pool, [...this.#types.keys()])
   }
 

@@ -1,7 +1,7 @@
 import { prepared, type Pool } from './db.js'
 import type { Failures } from '../failure.js'
 import type { Json } from '../types.js'
-import { Gathering } from './gathering.js'
+import { Gathering, type GatheringOptions } from './gathering.js'
 import type { OnLogged } from './saga-metrics.js'
 import { isEnded, recordColumns, type SagaRecord, type StepRecord } from './saga-record.js'
 import {
@@ -62,10 +62,8 @@ export interface FailuresInForce {
 
 export interface SagaTableOptions {
   onLogged: OnLogged
-  /** What is read and written at the same time is one statement. */
-  isGathering: boolean
-  /** Then awaited before each of these statements. */
-  ready?: () => Promise<void>
+  /** What is read and written at the same time is then one statement, of which this says when it is made. */
+  gathering?: Pick<GatheringOptions, 'ready' | 'isMoreComing'> | undefined
 }
 
 /** The table of sagas: each row read and written for itself, or together with those of others at the same time. */
@@ -85,9 +83,9 @@ export class SagaTable {
     private readonly pool: Pool,
     private readonly options: SagaTableOptions,
   ) {
-    const { isGathering, ready, onLogged } = options
-    if (!isGathering) return
-    const atOnce = { ...AT_ONCE, ...(ready && { ready }) }
+    const { gathering, onLogged } = options
+    if (!gathering) return
+    const atOnce = { ...AT_ONCE, ...gathering }
     this.#together = {
       inserts: new Gathering((rows) => this.#insertMany(rows), atOnce),
       reads: new Gathering((ids) => this.#readMany(ids), atOnce),

@@ -26,7 +26,7 @@ import type { PayloadKeys } from './payload-keys.js'
 import type { LogEntry } from './projection.js'
 import { countLogged, watchProcess, type OnLogged } from './saga-metrics.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter, sharedQueue } from './saga-starter.js'
-import { SagaStore, type Times } from './saga-store.js'
+import { SagaStore, type SagaStoreOptions, type Times } from './saga-store.js'
 import type { SagaType } from './saga-type.js'
 
 /** At once; the SDK's own default. */
@@ -122,23 +122,27 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     const singles = new Deference()
     const calls = makeSagaCalls({ store, participant, hasSagaStatus, stepTimeoutMs, deadlineMs, logger })
     /** What sagas that share a run, or are nested in one that does, call: on connections of their own. */
-    const shared = (sagaPool: Pool, calledOn: Pool, ready: () => Promise<void>) => {
-      const gathering = new SagaStore(sagaPool, sagas, {
+    const shared = (sagaPool: Pool, calledOn: Pool, slots: Slots, gathering: SagaStoreOptions['gathering']) => {
+      const store = new SagaStore(sagaPool, sagas, {
         payloadKeys: options.payloadKeys,
         onLogged,
-        isGathering: true,
-        ready,
+        gathering,
       })
       const called = makeParticipants(services, calledOn, options)
       const calls = makeSagaCalls({
-        ...{ store: gathering, slots: new Slots(GROUPED_CALLS), hasSagaStatus, stepTimeoutMs, deadlineMs, logger },
+        ...{ store, slots, hasSagaStatus, stepTimeoutMs, deadlineMs, logger },
         participant: (name, injection) => around(called(name, injection)),
       })
       const times = { stepTimeoutMs, deadlineMs }
-      return { calls, ...makeGroupActivities({ store: gathering, starter, bulks, calls, times, logger }) }
+      return { calls, ...makeGroupActivities({ store, starter, bulks, calls, times, logger }) }
     }
-    const inGroups = shared(pool, participantPool, async () => singles.note())
-    const inBulks = shared(bulkPool, bulkParticipantPool, () => singles.turn())
+    const inGroups = shared(pool, participantPool, new Slots(GROUPED_CALLS), { ready: async () => singles.note() })
+    const bulkSlots = new Slots(GROUPED_CALLS)
+    const inBulks = shared(bulkPool, bulkParticipantPool, bulkSlots, {
+      ready: () => singles.turn(),
+      // Their attempts end one by one where their participants take one call at a time.
+      isMoreComing: () => bulkSlots.isCrowded,
+    })
     const callMany: GroupActivities['callMany'] = (batch) =>
       (activityInfo().workflowType === 'sagaGroup' ? inGroups : inBulks).callMany(batch)
     const workflowBundle = await bundled(options)
