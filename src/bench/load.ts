@@ -11,7 +11,7 @@ const SHARE = { single: 1, grouped: 8, sample: 0.5, limit: 8, bulk: 1, plain: 1,
 /** How many sagas a batch has. */
 function sagasOf({ name }: Contender, kind: Kind, inFlight: number, sagas: number): number {
   // With the demo's failures a saga waits for its retries.
-  if (inFlight === 1) return Math.max(1, Math.floor(sagas / (kind === 'demo' ? 16 : 4)))
+  if (inFlight === 1) return Math.max(1, kind === 'demo' ? Math.floor(sagas / 16) : sagas)
   const share = kind === 'demo' ? Math.min(SHARE[name], 4) : SHARE[name]
   return Math.max(inFlight, Math.floor(sagas * (inFlight < 64 ? share / 2 : share)))
 }
