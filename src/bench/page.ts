@@ -84,9 +84,9 @@ ${HISTORY}
 
 function methodOf({ plan, machine }: Report): string {
   const { cores, memoryGb, node, postgres, temporal, sdk } = machine
-  return `One run on ${cores} cores with ${memoryGb} GB of memory: Node ${node}, PostgreSQL ${postgres}, Temporal
+  return `Measured on ${cores} cores with ${memoryGb} GB of memory: Node ${node}, PostgreSQL ${postgres}, Temporal
 ${temporal} (the dev server that \`npm start\` brings along, with its settings), Temporal's TypeScript SDK ${sdk}. Servers, programs and
-the caller share the machine.
+the caller share the machine. What is compared was measured in one run, side by side.
 
 ${tableOf(
   ['', 'what it is'],
