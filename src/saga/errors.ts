@@ -31,6 +31,10 @@ export const FailureType = {
   UnknownDecisions: 'UnknownDecisions',
   /** A compensation is done, and yet its participant still finds something of the saga. */
   Residue: 'Residue',
+  /** A step took effect, and yet its compensation found nothing to undo. */
+  NothingToUndo: 'NothingToUndo',
+  /** No local activity of this worker: it has not opened the run, or can't reach PostgreSQL. A regular one may be taken by any. */
+  NotHere: 'NotHere',
   /** A saga that shares a run is not to be waited for any longer: it goes on in one of its own. */
   LeavesGroup: 'LeavesGroup',
   /** Something is encrypted with a key that is not at hand: no attempt was made, and none counts, until it is. */
@@ -51,6 +55,11 @@ export function rejected(message: string): ApplicationFailure {
 
 export function unavailable(message: string): ApplicationFailure {
   return ApplicationFailure.create({ type: FailureType.Unavailable, message })
+}
+
+export function notHere(why: string): ApplicationFailure {
+  const message = `This worker does not do it: ${why}`
+  return ApplicationFailure.create({ type: FailureType.NotHere, message, nonRetryable: true })
 }
 
 export function outcomeUnknown(message: string, { nonRetryable = false } = {}): ApplicationFailure {

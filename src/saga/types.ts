@@ -278,8 +278,14 @@ export interface RunSettings {
   stepTimeoutMs: number
   /** The whole of the time that a saga has. */
   deadlineMs: number
-  /** Set once a run of this saga was lost or a call of it failed: local activities leave no trace where they die. */
+  /** A run of this saga was lost, or a call of it failed: local activities leave no trace where they die. */
   regularOnly: boolean
+  /**
+   * How a run behaves, recorded with its opening, so that a history replays as it was made. Left out by workers of an earlier
+   * version. From 2 on a workflow task with large answers is ended, and the namespace is asked for the search attribute each
+   * time before it is set.
+   */
+  version?: 2
 }
 
 /** What people have decided, or are still to decide, of a step on the way forward. */
@@ -338,6 +344,9 @@ export interface RollbackOrder {
 /** A compensation that is still to be done. */
 export interface DueCompensation {
   step: string
+  /** As the saga's row has them; left out by workers of an earlier version. */
+  service?: string
+  isSaga?: true
   /** False: no run is known to have reached the step. */
   reached: boolean
   /** It waits for a person. */
@@ -413,6 +422,8 @@ export interface SagaActivities {
   recordDecision(decision: ToldDecision): Promise<{ decision: RecordedDecision; view: SagaView }>
   /** A run has heard of a decision, and acts on it. */
   takeDecision(order: { step: string; number: number }): Promise<{ view: SagaView }>
+  /** Whether the namespace has the search attribute SagaStatus: to upsert one that it lacks fails a workflow task for ever. */
+  hasSagaStatus(): Promise<boolean>
   /** Asks the participants what is left of a rolled back saga, and writes it down. */
   verifyCompensations(): Promise<void>
   /** rollback → rolledBack, by compare-and-set. */

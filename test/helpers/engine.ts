@@ -117,7 +117,8 @@ export async function startEngine(name: string, options: EngineOptions): Promise
     times: { stepTimeoutMs, deadlineMs },
     logger,
   }
-  const activities = {
+  // As each process has its own.
+  const makeActivities = () => ({
     ...sweep,
     ...makeDecisionsActivities(decisions, starter, logger),
     ...makeBulkActivities(bulks),
@@ -128,7 +129,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       bulks,
       calls: makeSagaCalls({ ...calls, ...grouped, slots: new Slots(16) }),
     }),
-  }
+  })
   let workflowBundle = await bundleWorkflows(options.workflows)
   const startOne = async (taskQueue: string) => {
     const worker = await Worker.create({
@@ -136,7 +137,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       namespace: name,
       taskQueue,
       workflowBundle,
-      activities,
+      activities: makeActivities(),
       ...(options.interceptors && { interceptors: options.interceptors }),
       shutdownGraceTime: '10s',
     })

@@ -4,7 +4,7 @@ import { activityInfo } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { isDatabaseAway, isPassing, refusedStatement, whileAway } from './db.js'
-import { FailureType, decisionRefused, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
+import { FailureType, decisionRefused, notHere, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
 import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, SagaActivities } from '../types.js'
 import { NotTogether, type BarredParticipant, type Call } from './barrier.js'
 import { loggedError } from './logged-error.js'
@@ -21,7 +21,7 @@ export interface SagaActivityOptions extends Times {
   store: SagaStore
   /** The participant of that name, with these failures injected into its calls (none where `injection` is undefined). */
   participant: (service: string, injection: Injection | undefined) => BarredParticipant
-  /** Whether the namespace knows the search attribute SagaStatus: to upsert one that it lacks fails a workflow task for ever. */
+  /** Whether the namespace has the search attribute SagaStatus. */
   hasSagaStatus: () => Promise<boolean>
   /** Calls of participants that are under way at once; left out: as many as are asked for. */
   slots?: Slots
@@ -43,26 +43,75 @@ export type SagaCalls = {
   ) => ReturnType<SagaActivities[Name]>
 }
 
+/**
+ * How long a local activity is tried here before it is left to another worker, in ms: enough for a PostgreSQL that restarts.
+ * Temporal's own schedule-to-close time-out does not end a local activity that waits between two tries
+ * (sdk-core, local_activities.rs).
+ */
+const LOCAL_MS = 5_000
+
 /** The engine's activities of sagas that run alone: the saga is the workflow that calls them. `onCall` is told of each call. */
 export function makeSagaActivities(calls: SagaCalls, onCall = () => {}): SagaActivities {
-  const caller = () => {
+  const openedHere = new RunsOpenedHere()
+  /** Work on the saga's row. */
+  const onRow = async <T>(call: (sagaId: string) => Promise<T>): Promise<T> => {
     onCall()
-    return activityInfo().workflowExecution?.workflowId ?? ''
+    const { workflowExecution, isLocal, scheduledTimestampMs } = activityInfo()
+    try {
+      return await call(workflowExecution?.workflowId ?? '')
+    } catch (error) {
+      if (error instanceof ApplicationFailure || !isLocal || Date.now() - scheduledTimestampMs < LOCAL_MS) throw error
+      throw notHere('it has tried for some seconds')
+    }
+  }
+  const opening = async <T>(call: (sagaId: string) => Promise<T>): Promise<T> => {
+    const answer = await onRow(call)
+    openedHere.add(activityInfo().workflowExecution?.runId)
+    return answer
+  }
+  /** A call of a participant. */
+  const calling = <T>(call: (sagaId: string) => Promise<T>): Promise<T> => {
+    onCall()
+    const { workflowExecution, isLocal } = activityInfo()
+    if (isLocal && !openedHere.has(workflowExecution?.runId)) throw notHere('another process has opened the run')
+    return call(workflowExecution?.workflowId ?? '')
   }
   return {
-    openSaga: (order) => calls.openSaga(caller(), order),
-    openRecovery: (order) => calls.openRecovery(caller(), order),
-    invoke: (order) => calls.invoke(caller(), order),
-    compensate: (order) => calls.compensate(caller(), order),
-    settle: (order) => calls.settle(caller(), order),
-    claimNested: (order) => calls.claimNested(caller(), order),
-    completeSaga: (order) => calls.completeSaga(caller(), order),
-    claimRollback: (order) => calls.claimRollback(caller(), order),
-    parkSaga: (order) => calls.parkSaga(caller(), order),
-    recordDecision: (decision) => calls.recordDecision(caller(), decision),
-    takeDecision: (order) => calls.takeDecision(caller(), order),
-    verifyCompensations: () => calls.verifyCompensations(caller()),
-    closeRolledBack: (order) => calls.closeRolledBack(caller(), order),
+    openSaga: (order) => opening((sagaId) => calls.openSaga(sagaId, order)),
+    openRecovery: (order) => opening((sagaId) => calls.openRecovery(sagaId, order)),
+    invoke: (order) => calling((sagaId) => calls.invoke(sagaId, order)),
+    compensate: (order) => calling((sagaId) => calls.compensate(sagaId, order)),
+    settle: (order) => calling((sagaId) => calls.settle(sagaId, order)),
+    claimNested: (order) => onRow((sagaId) => calls.claimNested(sagaId, order)),
+    completeSaga: (order) => onRow((sagaId) => calls.completeSaga(sagaId, order)),
+    claimRollback: (order) => onRow((sagaId) => calls.claimRollback(sagaId, order)),
+    parkSaga: (order) => onRow((sagaId) => calls.parkSaga(sagaId, order)),
+    recordDecision: (decision) => onRow((sagaId) => calls.recordDecision(sagaId, decision)),
+    takeDecision: (order) => onRow((sagaId) => calls.takeDecision(sagaId, order)),
+    hasSagaStatus: () => onRow((sagaId) => calls.hasSagaStatus(sagaId)),
+    verifyCompensations: () => onRow((sagaId) => calls.verifyCompensations(sagaId)),
+    closeRolledBack: (order) => onRow((sagaId) => calls.closeRolledBack(sagaId, order)),
+  }
+}
+
+/**
+ * The runs that this process has opened, of which it alone makes local calls. A local call that kills its process leaves
+ * nothing in Temporal's history; the next process has not opened the run, so it makes the call as a regular activity, which
+ * the server counts.
+ */
+class RunsOpenedHere {
+  static readonly #MOST = 10_000
+  readonly #runs = new Set<string | undefined>()
+
+  add(runId: string | undefined): void {
+    this.#runs.add(runId)
+    // The oldest goes; should it still be open, its calls are regular ones.
+    const [oldest] = this.#runs
+    if (this.#runs.size > RunsOpenedHere.#MOST) this.#runs.delete(oldest)
+  }
+
+  has(runId: string | undefined): boolean {
+    return this.#runs.has(runId)
   }
 }
 
@@ -80,7 +129,8 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
     call: (as: BarredParticipant, key: Call) => Promise<{ end: AttemptEnd['end']; report: T }>,
   ): Promise<T & { changed: Changed }> {
     const key = { sagaId, step: order.step }
-    const startedAt = new Date()
+    let startedAt = new Date()
+    let begun = performance.now()
     let givenUp: AbortController | undefined
     let secrets: string[] = []
     let seen: AttemptStart['seen'] | undefined
@@ -88,6 +138,8 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
       const start = await whileAway(BEGIN_WAIT_MS, () => store.beginAttempt(key.sagaId, order))
       secrets = start.secrets
       seen = start.seen
+      startedAt = seen.readAt
+      begun = performance.now()
       // Whose fate is decided its pivot was settled before; the claim that follows says how it stands.
       if (order.op === 'settle' && start.fate !== 'open') throw new SettledBefore()
       refuseStart(start, order, { isShared: slots !== undefined })
@@ -108,7 +160,8 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
     }
     const write = (end: AttemptEnd['end']) => {
       const input = order.op === 'invoke' ? { input: masked(order.input, secrets) } : {}
-      return writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, ...input, end }, seen)
+      const endedAt = new Date(startedAt.getTime() + performance.now() - begun)
+      return writeEnd(key.sagaId, { entryId: randomUUID(), order, startedAt, endedAt, ...input, end }, seen)
     }
     try {
       const inTime = (work: ReturnType<typeof call>) =>
@@ -272,6 +325,8 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
     async verifyCompensations(sagaId) {
       await store.endVerification(sagaId, await findResidue(sagaId))
     },
+
+    hasSagaStatus,
 
     async parkSaga(sagaId, order) {
       const parking = await store.park(sagaId, order)

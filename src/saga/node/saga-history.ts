@@ -123,8 +123,7 @@ async function tellRun({ options }: Temporal, events: Event[]): Promise<Told[]> 
     if (marker?.markerName === 'core_local_activity') {
       const { activity_type: type } =
         (await decode<{ activity_type?: string }>(marker.details?.['data']?.payloads)) ?? {}
-      if ((type === 'openSaga' || type === 'openRecovery') && !marker.failure) told.push({ kind: 'opened' })
-      if (type === 'claimRollback' && !marker.failure) told.push({ kind: 'claimed' })
+      if (!marker.failure) told.push(...tellRow(type))
       if (!isCall(type)) continue
       const changed = changedIn(await decode(marker.details?.['result']?.payloads ?? detailsOf(marker.failure)))
       const own = ownOf(type, changed)
@@ -137,6 +136,8 @@ async function tellRun({ options }: Temporal, events: Event[]): Promise<Told[]> 
     const scheduled = find(end.scheduledEventId)?.activityTaskScheduledEventAttributes
     const started = find(end.startedEventId)?.activityTaskStartedEventAttributes
     const type = scheduled?.activityType?.name
+    // Work on the row that the worker of the run could not do.
+    if (completed) told.push(...tellRow(type))
     if (!isCall(type)) continue
     const order = await decode<AttemptOrder>(scheduled?.input?.payloads)
     if (!order) continue
@@ -153,6 +154,11 @@ async function tellRun({ options }: Temporal, events: Event[]): Promise<Told[]> 
     })
   }
   return told
+}
+
+function tellRow(type: string | null | undefined): Told[] {
+  if (type === 'openSaga' || type === 'openRecovery') return [{ kind: 'opened' }]
+  return type === 'claimRollback' ? [{ kind: 'claimed' }] : []
 }
 
 type CallType = 'invoke' | 'compensate' | 'settle'

@@ -305,17 +305,17 @@ export class SagaStore {
     const openings = record.openings + 1
     // Not a reset, nor a run that goes on in another: Temporal has no trace left of the last one, or somebody ended it.
     const isAnew = record.firstRunId !== null && record.firstRunId !== firstRunId
-    const begunAt = record.begunAt ?? (record.bulkId === null ? null : new Date())
+    const begunAt = record.begunAt ?? (record.bulkId === null ? null : record.readAt)
     const opened = await save({ ...afterOpening(record), openings, firstRunId, carriedBy, begunAt }, [
       ...(record.openings === 0 ? [{ service: 'SAGA', status: 'started', message: `${record.type} started` }] : []),
       ...(isAnew ? [{ service: 'SAGA', status: 'recovered', message: STARTED_ANEW }] : []),
     ])
-    const settings = { ...times, regularOnly: openings > 1 }
+    const settings = { ...times, regularOnly: openings > 1, version: 2 } as const
     const view = toView(opened)
     const decided = decidedSteps(opened).map((one) => this.#opened(one))
     const inputs = inputsOf(opened)
     const isClaimed = record.fate === 'rollback'
-    const leftMs = (begunAt ?? record.startedAt).getTime() + times.deadlineMs - Date.now()
+    const leftMs = (begunAt ?? record.startedAt).getTime() + times.deadlineMs - record.readAt.getTime()
     const pastPivot = isPastPivot(record)
     const cause = isClaimed
       ? causeOf(record)
@@ -393,7 +393,7 @@ export class SagaStore {
           : record.cancel
             ? cancelCause(record.cancel)
             : (record.stopping ?? terminated),
-        settings: { ...times, regularOnly: true },
+        settings: { ...times, regularOnly: true, version: 2 },
         isClaimed,
         pastPivot: isPastPivot(record),
         inputs: inputsOf(recovered),
@@ -486,7 +486,7 @@ export class SagaStore {
         if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
         if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
         if (record.parentId !== null) {
-          await save({ result, handedOverAt: record.handedOverAt ?? new Date() }, [])
+          await save({ result, handedOverAt: record.handedOverAt ?? record.readAt }, [])
           return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
         }
         // Its nested sagas in the same transaction.
@@ -509,7 +509,7 @@ export class SagaStore {
     return this.#change(id, async (record, save) => {
       if (isEnded(record)) return { go: 'over' }
       if (record.fate === 'open') {
-        const at = new Date().toISOString()
+        const at = record.readAt.toISOString()
         const cancel = record.cancel ?? { actor: `saga ${parentId}`, reason: 'it is rolled back', at }
         // A run of its own that is gone for good reason is not lost.
         await save({ cancel, ...(record.handedOverAt && { handedOverAt: null, firstRunId: null }) }, [])
@@ -656,7 +656,7 @@ export class SagaStore {
     if (!(await this.get(sagaId))) return undefined
     return this.#change(sagaId, async (record, save) => {
       if (record.fate === 'open' && !record.cancel && !record.handedOverAt && !isPastPivot(record)) {
-        await save({ cancel: { ...cancel, at: new Date().toISOString() } }, [])
+        await save({ cancel: { ...cancel, at: record.readAt.toISOString() } }, [])
       }
       return record
     })

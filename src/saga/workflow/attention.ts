@@ -10,7 +10,7 @@ import {
 } from '@temporalio/workflow'
 import { defineSearchAttributeKey } from '@temporalio/common'
 import { applicationFailureOf, decisionRefused } from '../errors.js'
-import type { Ending, ParkOrder, Plan, RecordedDecision, SagaView, ToldDecision } from '../types.js'
+import type { Ending, ParkOrder, Plan, RecordedDecision, RunSettings, SagaView, ToldDecision } from '../types.js'
 import { desk, store } from './calls.js'
 import { checkDecision, trimmedDecision } from './check-decision.js'
 import type { SagaState } from './saga-state.js'
@@ -46,12 +46,19 @@ export class Attention {
   readonly #known = new Map<string, number>()
   /** The namespace has the search attribute, and this saga has used it, in this run or in one before. */
   #isShown = workflowInfo().typedSearchAttributes.get(sagaStatus) !== undefined
+  /** Asks each time whether the namespace still has it. */
+  #isAsking = false
 
   constructor(
     private readonly state: SagaState,
     /** Begins a run anew from the saga's row. */
     private readonly again: () => Promise<never>,
   ) {}
+
+  /** Behaves as the run's opening says. */
+  follow({ version }: Pick<RunSettings, 'version'>): void {
+    this.#isAsking = version === 2
+  }
 
   /** To be called before the run's first await, or a decision might find nobody. */
   listen(): void {
@@ -88,7 +95,7 @@ export class Attention {
     })
     this.#awaited.delete(step)
     if (decision) this.know(step, decision.number)
-    this.show()
+    await this.show()
     return decision ?? { action: 'retry' }
   }
 
@@ -100,7 +107,7 @@ export class Attention {
     if (parked.go === 'again') return undefined
     if (parked.go === 'on') return parked.decision
     this.#isShown ||= parked.hasSagaStatus
-    this.show()
+    await this.show()
     const next = () => {
       const decision = this.#decisions.get(step)
       return decision && decision.number > this.known(step) ? decision : undefined
@@ -115,7 +122,7 @@ export class Attention {
 
   /** Answers every decision that has reached this run. Awaited before it closes. */
   async end(): Promise<void> {
-    this.show()
+    await this.show()
     await condition(allHandlersFinished)
   }
 
@@ -152,8 +159,10 @@ export class Attention {
   }
 
   /** Shows in the search attribute how the saga stands, once it has needed attention. */
-  show(): void {
+  async show(): Promise<void> {
+    if (!this.#isShown) return
+    if (this.#isAsking && !(await store.hasSagaStatus())) return
     const status = this.state.view?.status
-    if (status && this.#isShown) upsertSearchAttributes([{ key: sagaStatus, value: status }])
+    if (status) upsertSearchAttributes([{ key: sagaStatus, value: status }])
   }
 }

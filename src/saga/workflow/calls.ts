@@ -42,8 +42,10 @@ const UNREADABLE_WAIT_MS = 1_000
  * Local activities, one at a time in a run: a replay does not keep the answers of two apart that were under way at once, so
  * that code which goes on with the one before the other has come is not deterministic (temporalio/sdk-python#1578).
  */
-const local = {
+export const local = {
   underWay: 0,
+  /** Characters of JSON that the calls of this workflow task have answered with. */
+  answered: 0,
   last: Promise.resolve() as Promise<unknown>,
 
   inTurn<T>(call: () => Promise<T>): Promise<T> {
@@ -55,16 +57,43 @@ const local = {
     this.last = mine.then(ended, ended)
     return mine
   },
+
+  /** Ends the workflow task where its answers have grown large: all of them go to Temporal in one message of 4 MB. */
+  async handIn(answer: unknown): Promise<void> {
+    this.answered += JSON.stringify(answer).length
+    if (this.answered < HAND_IN_AT) return
+    this.answered = 0
+    await sleep(1)
+  },
 }
 
-const storeCalls = proxyLocalActivities<SagaActivities>({
-  startToCloseTimeout: '10s',
-  retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' },
-})
+/** In characters of JSON, of up to three bytes each. */
+const HAND_IN_AT = 250_000
 
-/** The engine's own work on the saga's row. Without a limit: a saga never ends because PostgreSQL is away. */
-export const store = new Proxy<SagaActivities>(storeCalls, {
-  get: (calls, name: keyof SagaActivities) => (order: never) => local.inTurn<unknown>(() => calls[name](order)),
+const storeRetry = { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '2s' } as const
+
+const localStore = proxyLocalActivities<SagaActivities>({ startToCloseTimeout: '10s', retry: storeRetry })
+
+const regularStore = proxyActivities<SagaActivities>({ startToCloseTimeout: '10s', retry: storeRetry })
+
+/** False once work on the saga's row had to be a regular activity; it then stays so, for this run may be where it can't be done. */
+let isStoreLocal = true
+
+/**
+ * The engine's own work on the saga's row, local at first. A worker that has lost PostgreSQL would keep a local activity, and
+ * the saga with it, for as long as it retries: after 5 s it gives the work up, which is then a regular activity, for any
+ * worker to take. Retried without a limit: a saga never ends because PostgreSQL is unreachable.
+ */
+export const store = new Proxy<SagaActivities>(localStore, {
+  get: (calls, name: keyof SagaActivities) => async (order: never) => {
+    try {
+      if (isStoreLocal) return await local.inTurn<unknown>(() => calls[name](order))
+    } catch (error) {
+      if (!isNotHere(error)) throw error
+      isStoreLocal = false
+    }
+    return (regularStore[name] as (order: never) => Promise<unknown>)(order)
+  },
 })
 
 /**
@@ -87,11 +116,12 @@ export interface Calls {
 }
 
 /**
- * The calls of a saga that runs alone. One call of a participant, tried until it is answered, refused, or its policy or `withinMs` is used up; then the last
- * failure is thrown. The first attempt is a local activity, one round trip less for the call that works; the others are
- * regular ones, which the Web UI shows and can pause. After the first that failed a run stays with regular ones: a local
- * call that kills its process leaves nothing in history, and would be made again for ever. So is a call that is made while
- * another one's local attempt is under way.
+ * The calls of a saga that runs alone. One call of a participant, tried until it is answered, refused, or its policy or
+ * `withinMs` is used up; then the last failure is thrown. The first attempt is a local activity, one round trip less for the
+ * call that works; the others are regular ones, which the Web UI shows and can pause. After the first that failed a run stays
+ * with regular ones. A local call that kills its process leaves nothing in history, and would be made again for ever: so only
+ * the process that opened the run makes its local calls, and any other refuses them. So is a call that is made while another
+ * one's local attempt is under way a regular one.
  */
 export class Caller implements Calls {
   /**
@@ -167,15 +197,19 @@ export class Caller implements Calls {
         try {
           const answer = await this.#home.run(() => local.inTurn(() => make(localCalls(order), order)))
           this.#accept(order, answer.changed)
+          if (this.settings.version === 2) await this.#home.run(() => local.handIn(answer))
           return answer
         } catch (error) {
           throwIfStopped(stop)
-          if (!isRetryable(error)) throw error
+          const isMade = !isNotHere(error)
+          if (isMade && !isRetryable(error)) throw error
           this.settings.regularOnly = true
-          if (policy.attempts === 1) throw error
-          this.#learn(order, error)
-          await untilStopped(stop, () => sleep(policy.firstDelayMs))
-          left = afterFirst(policy)
+          if (isMade) {
+            if (policy.attempts === 1) throw error
+            this.#learn(order, error)
+            await untilStopped(stop, () => sleep(policy.firstDelayMs))
+            left = afterFirst(policy)
+          }
         }
       }
       const answer = await untilStopped(stop, () => make(regularCalls(order, left, withinMs), order))
@@ -262,6 +296,11 @@ function regularCalls({ op, step, service, timeoutMs }: AttemptOrder, policy: Ca
       maximumInterval: policy.maxDelayMs,
     },
   })
+}
+
+/** The worker of the run has not done it, and any other may: by a regular activity. */
+function isNotHere(error: unknown): boolean {
+  return applicationFailureOf(error)?.type === FailureType.NotHere
 }
 
 export function isRetryable(error: unknown): boolean {

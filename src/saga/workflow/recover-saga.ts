@@ -22,7 +22,6 @@ export function recoverSaga(loss?: Loss): Promise<Json> {
         ...(loss && { loss }),
       })
       state.see(recovery.view, recovery.go === 'ended' ? {} : recovery.inputs)
-      around.attention.show()
       if (recovery.go === 'ended') return recovery.ending
       const { type, request, steps, settings, cause, isClaimed, pastPivot } = recovery
       // One that is compensated after its end has no input left to be started with.
@@ -33,6 +32,7 @@ export function recoverSaga(loss?: Loss): Promise<Json> {
       if (pastPivot) return around.again()
       state.follow(steps)
       const run = makeRun(steps, { settings }, around)
+      await around.attention.show()
       return rollBack(run, { cause, reached: [], isDecided: isClaimed, settings, state })
     },
   )

@@ -21,7 +21,7 @@ import type {
   StepDeclarations,
 } from '../types.js'
 import { Attention, SagaEnded } from './attention.js'
-import { Caller, store } from './calls.js'
+import { Caller, local, store } from './calls.js'
 import type { SagaBody } from './define-saga.js'
 import { rollBack } from './roll-back.js'
 import type { Run } from './run.js'
@@ -49,9 +49,10 @@ export async function runSaga<Steps extends StepDeclarations, Input, Result>(
     const { state, attention } = around
     const opening = await open(saga, input)
     state.see(opening.view, opening.go === 'ended' ? {} : opening.inputs)
-    attention.show()
     if (opening.go === 'ended') return opening.ending
     const run = makeRun(saga.steps, opening, around)
+    await attention.show()
+    if (opening.settings.version === 2) await local.handIn(opening)
     return follow(saga, run, opening, around)
   })
   return result as Result
@@ -136,6 +137,7 @@ export function makeRun(
 ): Run {
   const { workflowId: sagaId } = workflowInfo()
   const caller = new Caller(sagaId, settings, (changed) => state.change(changed))
+  attention.follow(settings)
   for (const { step, decisions } of decided) attention.know(step, decisions)
   const known = new Map(decided.map((one) => [one.step, one]))
   return { sagaId, steps, store, caller, people: attention, sleep, alarm, again, decided: known }

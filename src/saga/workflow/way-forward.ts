@@ -5,6 +5,7 @@ import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from './calls.js'
 import { CompensationStack, pivotOf } from './compensation-stack.js'
 import type { SagaBody, StepCalls } from './define-saga.js'
+import { sizeProblem } from '../limits.js'
 import { callOf, settlePivot, type Run } from './run.js'
 import { Stop } from './stop.js'
 
@@ -125,6 +126,8 @@ export class WayForward {
   #call(step: string, input: Json): Promise<Json | undefined> {
     if (this.#stoppedBy) return this.#fail(stoppedError(this.#stoppedBy))
     try {
+      const problem = sizeProblem(input)
+      if (problem) throw new TypeError(`The input of step ${step} ${problem}`)
       // Before the call: one whose answer never comes may have taken effect.
       this.stack.register(step)
     } catch (error) {
@@ -217,7 +220,7 @@ export class WayForward {
       const decision = await this.run.people.wait({ step, at: 'invoke', error })
       if (decision.action === 'resolve') return {}
       isStuck = false
-      input = decision.input ?? input
+      if (decision.input !== undefined) input = decision.input
     }
   }
 
@@ -236,15 +239,16 @@ const never = new Promise<never>(() => {})
 
 /** A saga's result as it is kept; one that returns nothing has null. */
 function asJson(result: unknown): Json {
-  let why: string
+  let problem: string | undefined
   try {
     // A function or a symbol has no text, and throws nothing.
-    if (result === undefined || JSON.stringify(result) !== undefined) return (result ?? null) as Json
-    why = `it is a ${typeof result}`
+    const isJson = result === undefined || JSON.stringify(result) !== undefined
+    problem = isJson ? sizeProblem(result) : `is no JSON: it is a ${typeof result}`
   } catch (error) {
-    why = toSagaError(error).message
+    problem = `is no JSON: ${toSagaError(error).message}`
   }
-  throw new TypeError(`The saga's result is no JSON: ${why}`)
+  if (problem !== undefined) throw new TypeError(`The saga's result ${problem}`)
+  return (result ?? null) as Json
 }
 
 function stoppedError({ failedStep, error }: RollbackCause): Error {
