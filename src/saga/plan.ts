@@ -1,4 +1,4 @@
-import type { Json, Plan, SagaView, StepDeclarations } from './types.js'
+import type { Json, Plan, SagaView, StepDeclarations, StepView } from './types.js'
 
 /**
  * What a rollback would do now: the compensations that are left, or, while the saga goes forward, those of the steps that
@@ -20,7 +20,9 @@ export function planOf(
   const isRollingBack = status === 'COMPENSATING' || compensations.some((one) => one.status === 'stuck')
   const settled = new Set(compensations.filter((one) => !isDue(one)).map(({ step }) => step))
   // As the claim has it: what a lost run has reached and this one has not comes first.
-  const lost = reachedOf(steps).filter((step) => !reached.includes(step))
+  const lost = lastCalledFirst(steps.filter(({ status }) => status !== 'pending'))
+    .map(({ step }) => step)
+    .filter((step) => !reached.includes(step))
   const order = isRollingBack ? compensations.filter(isDue).map(({ step }) => step) : [...lost, ...reached]
   return {
     steps: order
@@ -49,9 +51,11 @@ export function fieldsOf(result: Json): Record<string, Json> {
   return typeof result === 'object' && result !== null && !Array.isArray(result) ? result : {}
 }
 
-function reachedOf(steps: SagaView['steps']): string[] {
-  return steps
-    .filter(({ status }) => status !== 'pending')
-    .map(({ step }) => step)
-    .toReversed()
+/**
+ * Steps in the reverse order of their calls, by the start of their first attempt; steps of one instant in the reverse of their
+ * declared order. An attempt that no row tells of was killed with its process, so its step was called last.
+ */
+export function lastCalledFirst<S extends Pick<StepView, 'startedAt'>>(steps: S[]): S[] {
+  const at = ({ startedAt }: S) => (startedAt === undefined ? Infinity : Date.parse(startedAt))
+  return steps.toReversed().toSorted((a, b) => (at(a) === at(b) ? 0 : at(b) - at(a)))
 }

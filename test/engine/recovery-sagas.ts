@@ -22,6 +22,13 @@ export const orderSaga = defineSaga('orderSaga', steps, async (step, input: Json
   return { by }
 })
 
+/** The same steps, called in the reverse of their declared order. */
+export const backwardsSaga = defineSaga('backwardsSaga', steps, async (step, input: Json) => {
+  await step.three(input)
+  await step.two(input)
+  await step.one(input)
+})
+
 /** Closes the run of `brokenSaga` in the middle, as a mistake of the engine's might. */
 export const breakSignal = defineSignal<[how: 'failed' | 'completed']>('break')
 

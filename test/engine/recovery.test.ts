@@ -8,9 +8,10 @@ import type { FailuresInput } from '../../src/saga/failure.js'
 import { throughBarrier } from '../../src/saga/node/barrier.js'
 import { makePool } from '../../src/saga/node/db.js'
 import { SagaStarter } from '../../src/saga/node/saga-starter.js'
+import type { Plan } from '../../src/saga/types.js'
 import { TASK_QUEUE } from '../../src/temporal.js'
 import { testEnded } from '../helpers/check-ended.js'
-import { effectService, startEngine } from '../helpers/engine.js'
+import { effectService, startEngine, takenAsItComes } from '../helpers/engine.js'
 import { startRelay } from '../helpers/relay.js'
 import { query } from '../helpers/shared.js'
 import { until } from '../helpers/until.js'
@@ -51,7 +52,7 @@ const order = ['one', 'two', 'three']
 const engine = await startEngine('recovery-engine', {
   workflows: new URL('./recovery-sagas.ts', import.meta.url),
   services: [...trip, ...order].map(lockable),
-  types: ['tripSaga', 'orderSaga', 'brokenSaga'],
+  types: ['tripSaga', 'orderSaga', 'backwardsSaga', 'brokenSaga'],
   interceptors: {
     activity: [
       ({ info }) => ({
@@ -176,6 +177,35 @@ test.concurrent.each<[title: string, at: string, failures: FailuresInput]>([
   expect(await sagas.closing(sagaId)).toMatchObject({
     failure: { type: 'SagaCompensated', details: { sagaId, error: { type: 'Terminated' } } },
   })
+})
+
+test.concurrent('after a crash steps are undone in the reverse order of their calls, not of their declaration', async () => {
+  const sagaId = await terminated('backwardsSaga', 'one failed 1', { one: { mode: 'always', when: 'after' } })
+  expect((await sagas.get(sagaId)).status).toBe('RUNNING')
+  const { steps } = (await (await sagas.request(`/saga/${sagaId}/plan`)).json()) as Plan
+  await recovered(sagaId)
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
+  const order = ['one', 'two', 'three']
+  expect(steps.map(({ step }) => step)).toEqual(order)
+  expect(await undoing(sagaId)).toEqual(order.map((step) => `COMPENSATE_${step} success 1`))
+})
+
+test.concurrent('a step that the code has lost is undone by the participant that the row names', async () => {
+  const sagaId = randomUUID()
+  const declared = { kind: 'compensatable' } as const
+  const steps = { one: { service: 'one', ...declared }, early: { service: 'three', ...declared } }
+  const saga = { ...takenAsItComes('orderSaga'), parse: () => ({ problems: [] }) }
+  await engine.store.writeIntent({ sagaId, saga, steps, input: {}, failures: {}, maxOpen: 500 })
+  // As its code had called it, before it was deployed without it.
+  const three = throughBarrier(pool, lockable('three'))
+  await three.invoke({ sagaId, step: 'early', input: {} })
+  locked.add(`${sagaId} two invoke`)
+  const record = await engine.store.get(sagaId)
+  if (!record) throw new Error('the intent is gone')
+  await engine.starter.start(record, engine.store.requestOf(record))
+  sagas.started.push(sagaId)
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED', failedStep: 'two' })
+  expect(await engine.effects(sagaId)).toEqual([])
 })
 
 test.concurrent('a saga terminated while it rolls back keeps its first cause, and undoes nothing twice', async () => {

@@ -11,15 +11,35 @@ const forgetful = new Set<string>()
 /** "<saga> <service>": its verify throws. */
 const blind = new Set<string>()
 
+/** Sagas whose third step takes effect past its barrier, as the call of another system does, which a probe finds. */
+const pastBarrier = new Set<string>()
+/** Sagas of which nobody can look for what is left of the third step. */
+const unverifiable = new Set<string>()
+
 function forgettingService(name: string): AnyService {
   const service = effectService(name)
   return {
     ...service,
+    async invoke(tx: Client, call) {
+      if (name !== 'third' || !pastBarrier.has(call.sagaId)) return service.invoke(tx, call)
+      const database = engine.sagas.where.database
+      await query(database, 'INSERT INTO effect (saga_id, service) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
+        call.sagaId,
+        name,
+      ])
+      throw new Error('500')
+    },
+    async probe(tx: Client, call) {
+      if (!pastBarrier.has(call.sagaId)) return { applied: false }
+      return { applied: (await service.verify(tx, call)).length > 0, result: { by: name } }
+    },
     async compensate(tx: Client, call) {
       if (!forgetful.has(`${call.sagaId} ${name}`)) await service.compensate(tx, call)
     },
     async verify(tx: Client, call) {
       if (blind.has(`${call.sagaId} ${name}`)) throw new Error(`${name} can't look`)
+      // As the engine has it of a participant without verify.
+      if (name === 'third' && unverifiable.has(call.sagaId)) return undefined as unknown as string[]
       return service.verify(tx, call)
     },
   }
@@ -28,7 +48,7 @@ function forgettingService(name: string): AnyService {
 const engine = await startEngine('residue', {
   workflows: new URL('./attention-sagas.ts', import.meta.url),
   services: ['first', 'second', 'third'].map(forgettingService),
-  types: ['stackSaga'],
+  types: ['stackSaga', 'haltSaga'],
 })
 const { sagas, client } = engine
 afterAll(() => engine.stop())
@@ -227,6 +247,46 @@ test.concurrent('a participant that cannot look is logged, and does not hold the
   const [residue] = (await sagas.logRows(sagaId)).filter(({ status }) => status === 'residue')
   expect(residue?.message).toContain("second can't look")
   expect(await engine.effects(sagaId)).toEqual([])
+})
+
+/** A saga whose third step took effect past its barrier, and which is cancelled before it completes. */
+async function startContradiction({ canLook }: { canLook: boolean }): Promise<string> {
+  const sagaId = randomUUID()
+  pastBarrier.add(sagaId)
+  if (!canLook) unverifiable.add(sagaId)
+  await engine.start('haltSaga', { to: 'Zürich' }, { sagaId })
+  await sagas.logged(sagaId, 'third success 1')
+  expect((await sagas.post(`/saga/${sagaId}/cancel`, hers)).status).toBe(202)
+  return sagaId
+}
+
+test.concurrent('a compensation that finds nothing of a step which took effect asks its participant what is left', async () => {
+  const sagaId = await startContradiction({ canLook: true })
+  await sagas.logged(sagaId, 'COMPENSATE_third stuck')
+  expect(await sagas.get(sagaId)).toMatchObject({ status: 'NEEDS_ATTENTION' })
+  const [stuck] = (await sagas.logRows(sagaId)).filter(({ status }) => status === 'stuck')
+  expect(stuck?.message).toContain('left something: still there: effect')
+  await removeByHand(sagaId)
+  await decide(sagaId, { step: 'third', action: 'retry' })
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
+})
+
+test.concurrent('a compensation that finds nothing of a step which took effect waits for an operator if nobody can look', async () => {
+  const sagaId = await startContradiction({ canLook: false })
+  await sagas.logged(sagaId, 'COMPENSATE_third stuck')
+  expect(await sagas.get(sagaId)).toMatchObject({
+    status: 'NEEDS_ATTENTION',
+    compensations: [{ step: 'third', status: 'stuck', error: { type: 'NothingToUndo' } }, {}, {}],
+  })
+  const [stuck] = (await sagas.logRows(sagaId)).filter(({ status }) => status === 'stuck')
+  expect(stuck?.message).toContain('found nothing to undo, though the step took effect')
+  // Tried again it is as it was.
+  await decide(sagaId, { step: 'third', action: 'retry' })
+  await until('it waits again', async () => {
+    return (await sagas.log(sagaId)).filter((row) => row === 'COMPENSATE_third stuck').length === 2
+  })
+  await decide(sagaId, { step: 'third', action: 'resolve' })
+  expect(await sagas.ended(sagaId)).toMatchObject({ status: 'COMPENSATED' })
 })
 
 test('every run replays', async () => {

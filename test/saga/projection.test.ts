@@ -127,7 +127,7 @@ class Row {
         stopping: null,
       },
       ...{ compensations: [], result: null, failedStep: null, error: null },
-      ...{ startedAt: new Date(), endedAt: null, decidedAt: null },
+      ...{ startedAt: new Date(), endedAt: null, decidedAt: null, readAt: new Date() },
       ...{ parentId: null, parentStep: null, handedOverAt: null },
       steps: pattern.split('').map((kind, i) => ({
         ...{ step: `s${i}`, service: `service${i}`, status: 'pending', attempts: 0 },
@@ -245,6 +245,7 @@ class Row {
       order:
         op === 'invoke' ? { ...order, op, kind: this.kind(name), input: {} } : { ...order, op, reached, input: {} },
       startedAt: new Date(),
+      endedAt: new Date(),
       ...(op === 'invoke' && { input: { of: name } }),
       end,
     }

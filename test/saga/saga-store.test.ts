@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import { sagas } from '../../src/activities/index.js'
 import { makePool, sagaBounds, type Pool } from '../../src/saga/node/db.js'
 import type { AttemptEnd } from '../../src/saga/node/projection.js'
@@ -46,11 +46,27 @@ const failure = {
   error: { type: 'OutcomeUnknown', message: 'no answer' },
 }
 
+test('a saga has its whole time, whatever the clock of its worker says', async () => {
+  const real = Date.now
+  const ahead = jest.spyOn(Date, 'now').mockImplementation(() => real() + 7_200_000)
+  try {
+    const { steps } = createUserSaga
+    const order = { type: 'createUserSaga', steps, input, firstRunId: 'run' }
+    expect(await store.open(randomUUID(), order, times)).toMatchObject({ go: 'forward' })
+  } finally {
+    ahead.mockRestore()
+  }
+})
+
 test('attempts that end at once, all on the same reading of the saga, are counted apart, in the order of their log ids', async () => {
   const sagaId = await open()
   const { seen } = await store.beginAttempt(sagaId, invokeA)
   const end = () =>
-    store.endAttempt(sagaId, { entryId: randomUUID(), order: invokeA, startedAt: new Date(), end: failure }, seen)
+    store.endAttempt(
+      sagaId,
+      { entryId: randomUUID(), order: invokeA, startedAt: new Date(), endedAt: new Date(), end: failure },
+      seen,
+    )
   await Promise.all(Array.from({ length: 20 }, end))
   const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A' ORDER BY id`, [
     sagaId,
@@ -61,7 +77,7 @@ test('attempts that end at once, all on the same reading of the saga, are counte
 test('an attempt whose row was written, and its answer lost, is written once', async () => {
   const sagaId = await open()
   const { seen } = await store.beginAttempt(sagaId, invokeA)
-  const attempt = { entryId: randomUUID(), order: invokeA, startedAt: new Date(), end: failure }
+  const attempt = { entryId: randomUUID(), order: invokeA, startedAt: new Date(), endedAt: new Date(), end: failure }
   await store.endAttempt(sagaId, attempt, seen)
   await store.endAttempt(sagaId, attempt, seen)
   const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A'`, [sagaId])
@@ -80,7 +96,11 @@ test('the undo of a step that was never reached writes nothing, and waits for no
   await holder.query('SELECT FROM saga WHERE saga_id = $1 FOR UPDATE', [sagaId])
   try {
     const end = { kind: 'compensated' as const, verdict: 'empty' as const, message: 'nothing to undo' }
-    const ended = store.endAttempt(sagaId, { entryId: randomUUID(), order, startedAt: new Date(), end }, seen)
+    const ended = store.endAttempt(
+      sagaId,
+      { entryId: randomUUID(), order, startedAt: new Date(), endedAt: new Date(), end },
+      seen,
+    )
     expect(await ended).toEqual({})
   } finally {
     await holder.query('ROLLBACK')
@@ -96,7 +116,7 @@ test('a pivot that is settled behind its own answer has one row of its success',
   const sagaId = await open({ A: { service: 'user', kind: 'pivot' } })
   const applied = { kind: 'applied' as const, message: 'applied' }
   const end = (order: AttemptEnd['order']) =>
-    store.endAttempt(sagaId, { entryId: randomUUID(), order, startedAt: new Date(), end: applied })
+    store.endAttempt(sagaId, { entryId: randomUUID(), order, startedAt: new Date(), endedAt: new Date(), end: applied })
   await end({ ...invokeA, kind: 'pivot' })
   const { op, kind, input: _, ...call } = { ...invokeA, reached: true }
   expect(await end({ ...call, op: 'settle' })).toMatchObject({ step: { step: 'A', status: 'succeeded' } })

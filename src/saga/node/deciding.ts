@@ -119,7 +119,7 @@ export function afterDecision(
   const stillStuck = stuckSteps(record).length > 1
   const moving = record.fate === 'open' ? 'RUNNING' : 'COMPENSATING'
   return {
-    changes: { ...changes, status: stillStuck ? 'NEEDS_ATTENTION' : moving, decidedAt: new Date() },
+    changes: { ...changes, status: stillStuck ? 'NEEDS_ATTENTION' : moving, decidedAt: record.readAt },
     entries,
     recorded,
   }

@@ -1,4 +1,5 @@
-import { isDue } from '../plan.js'
+import { FailureType } from '../errors.js'
+import { isDue, lastCalledFirst } from '../plan.js'
 import type {
   AttemptOrder,
   Changed,
@@ -30,6 +31,7 @@ export interface AttemptEnd {
   entryId: string
   order: InvokeOrder | CompensateOrder
   startedAt: Date
+  endedAt: Date
   /** What the step was given, secrets masked. */
   input?: Json
   end:
@@ -81,7 +83,7 @@ export function afterAttempt(record: SagaRecord, attempt: AttemptEnd): After & {
 
 function afterInvoke(
   record: SagaRecord,
-  { entryId, order, startedAt, input, end }: AttemptEnd,
+  { entryId, order, startedAt, endedAt, input, end }: AttemptEnd,
 ): After & { changed: Changed } {
   const before = stepOf(record, order.step)
   const attempts = before.attempts + 1
@@ -95,7 +97,7 @@ function afterInvoke(
         outcome: failed ? end.outcome : 'applied',
         attempts,
         startedAt: before.startedAt ?? startedAt.toISOString(),
-        endedAt: new Date().toISOString(),
+        endedAt: endedAt.toISOString(),
         ...(input !== undefined && { input }),
         ...(failed && { error: end.error }),
       }
@@ -118,7 +120,7 @@ function afterInvoke(
 /** A pivot's barrier has said that it took effect. */
 function afterSettledApplied(
   record: SagaRecord,
-  { entryId, order, startedAt, end }: AttemptEnd,
+  { entryId, order, startedAt, endedAt, end }: AttemptEnd,
 ): After & { changed: Changed } {
   const before = stepOf(record, order.step)
   // Its own attempt has said so, and the run did not hear it.
@@ -131,7 +133,7 @@ function afterSettledApplied(
         status: 'succeeded',
         outcome: 'applied',
         startedAt: before.startedAt ?? startedAt.toISOString(),
-        endedAt: new Date().toISOString(),
+        endedAt: endedAt.toISOString(),
       }
   const said = 'message' in end ? end.message : ''
   const message = late ? `${said} ${LATE}` : said
@@ -190,7 +192,7 @@ function afterCompensate(record: SagaRecord, { entryId, order, end }: AttemptEnd
 export function afterCompletion(record: SagaRecord, result: Json): After & { endedAt: Date } {
   const byHand = record.steps.filter(({ isByHand }) => isByHand).map(({ step }) => step)
   const message = byHand.length > 0 ? `all steps applied (${byHand.join(', ')} by hand)` : 'all steps applied'
-  const endedAt = new Date()
+  const endedAt = record.readAt
   return {
     changes: { fate: 'completed', status: 'COMPLETED', result, ...erased(record), endedAt },
     entries: [{ service: 'SAGA', status: 'completed', message }],
@@ -204,7 +206,7 @@ export function afterClaim(record: SagaRecord, { cause: { failedStep, error }, r
   // A lost run may have reached steps that this one has not; they come first, for they were reached later.
   const isKnown = (step: string) => record.compensations.some((one) => one.step === step)
   const lost = record.steps.filter(({ step, attempts }) => (attempts > 0 || isKnown(step)) && !reached.includes(step))
-  const known = [...lost.map(({ step }) => step).toReversed(), ...reached].filter(canBeCompensated)
+  const known = [...lastCalledFirst(lost).map(({ step }) => step), ...reached].filter(canBeCompensated)
   const compensations = known.map(
     (step): CompensationRecord =>
       record.compensations.find((one) => one.step === step) ?? { step, status: 'pending', attempts: 0 },
@@ -230,11 +232,10 @@ export function afterClaim(record: SagaRecord, { cause: { failedStep, error }, r
  * first. Its input is erased by then; its barriers have what a compensation needs.
  */
 export function afterReopening(record: SagaRecord, { failedStep, error }: RollbackCause): After {
-  const called = record.steps.filter(({ attempts }) => attempts > 0).toReversed()
   const known = (name: string) => record.compensations.find(({ step }) => step === name)
-  const compensations = called
-    .toSorted((a, b) => (b.startedAt ?? '').localeCompare(a.startedAt ?? ''))
-    .map(({ step }): CompensationRecord => known(step) ?? { step, status: 'pending', attempts: 0 })
+  const compensations = lastCalledFirst(record.steps.filter(({ attempts }) => attempts > 0)).map(
+    ({ step }): CompensationRecord => known(step) ?? { step, status: 'pending', attempts: 0 },
+  )
   return {
     changes: {
       fate: 'rollback',
@@ -258,7 +259,7 @@ export function afterRollback(record: SagaRecord): After {
       fate: 'rolledBack',
       status: isPartial ? 'PARTIALLY_COMPENSATED' : 'COMPENSATED',
       ...erased(record),
-      endedAt: new Date(),
+      endedAt: record.readAt,
     },
     entries: [
       {
@@ -325,10 +326,17 @@ export function dueCompensations(steps: StepRecord[], compensations: Compensatio
   )
   const known = new Set(compensations.map(({ step }) => step))
   const unknown = steps.map(({ step }) => step).filter((step) => !known.has(step))
-  return [
-    ...unknown.toReversed().map((step) => ({ step, reached: false, isStuck: false, decisions: 0 })),
-    ...compensations.filter(isDue).map(({ step, status, decision }) => ({
+  const declared = new Map(
+    steps.map(({ step, service, sagaId }) => [
       step,
+      { step, service, ...(sagaId !== undefined && { isSaga: true as const }) },
+    ]),
+  )
+  const declarationOf = (step: string) => declared.get(step) ?? { step }
+  return [
+    ...unknown.toReversed().map((step) => ({ ...declarationOf(step), reached: false, isStuck: false, decisions: 0 })),
+    ...compensations.filter(isDue).map(({ step, status, decision }) => ({
+      ...declarationOf(step),
       reached: true,
       isStuck: status === 'stuck',
       decisions: decision?.number ?? 0,
@@ -386,9 +394,11 @@ function stuckMessage(
   const why = sentence(error)
   const messages: Record<ParkOrder['at'], string> = {
     compensate:
-      error.type === 'Residue'
-        ? `Compensating ${step} of saga ${sagaId} left something: ${error.message}. Remove it, then decide: retry (looks again), resolve or skip.`
-        : `Compensating ${step} of saga ${sagaId} failed ${times} (${why}). Remove what stands in its way, ${choices}.`,
+      error.type === FailureType.NothingToUndo
+        ? `Compensating ${step} of saga ${sagaId} found nothing to undo, though the step took effect, and nobody could look for that effect. Look for it and undo it by hand, then decide: resolve, or skip (leave it).`
+        : error.type === FailureType.Residue
+          ? `Compensating ${step} of saga ${sagaId} left something: ${error.message}. Remove it, then decide: retry (looks again), resolve or skip.`
+          : `Compensating ${step} of saga ${sagaId} failed ${times} (${why}). Remove what stands in its way, ${choices}.`,
     invoke: `Step ${step} of saga ${sagaId}, behind the point of no return, failed ${times} (${why}). Remove what stands in its way, then decide: retry or resolve (it is done by hand).`,
     settle: `Whether the pivot ${step} of saga ${sagaId} took effect can't be learnt (${why}). Bring its participant back, then decide: retry.`,
     code: `The code of saga ${sagaId} failed behind the point of no return (${why}). Put it right, then decide: retry, or resolve (the rest is done by hand).`,
@@ -422,8 +432,20 @@ export function isDoubtful(record: SagaRecord): boolean {
   return (
     openings > (isReopened(record) ? 2 : 1) ||
     steps.some(({ outcome }) => outcome === 'unknown') ||
-    compensations.some(({ error, attempts, decision }) => error !== undefined || attempts > 1 || decision !== undefined)
+    compensations.some(
+      ({ error, attempts, decision }) => error !== undefined || attempts > 1 || decision !== undefined,
+    ) ||
+    compensations.some((one) => isContradiction(record, one))
   )
+}
+
+/**
+ * A step that took effect, and whose barrier has nothing to undo: the effect was made past the barrier, such as by a call of
+ * another system that its transaction did not hold. A nested saga has compensated its own steps.
+ */
+function isContradiction({ steps }: SagaRecord, { step: name, status }: CompensationRecord): boolean {
+  const step = steps.find(({ step }) => step === name)
+  return status === 'empty' && step?.outcome === 'applied' && step.sagaId === undefined
 }
 
 /** What `verify` has found, by step: the texts that name what is left, or why it could not look. */
@@ -434,10 +456,26 @@ export type Findings = Map<string, Finding>
 export function afterVerification(record: SagaRecord, findings: Findings): After {
   const entries: LogEntry[] = []
   let { compensations } = record
+  const park = (step: string, known: CompensationRecord | undefined, error: SagaError) => {
+    const stuck: CompensationRecord = { ...(known ?? { step, attempts: 0 }), status: 'stuck', error }
+    compensations = known ? replaced(compensations, known, stuck) : [...compensations, stuck]
+    const message = stuckMessage(record, { step, at: 'compensate', error, attempts: 0 })
+    entries.push({ service: `COMPENSATE_${step}`, status: 'stuck', message })
+  }
+  for (const one of record.compensations) {
+    const found = findings.get(one.step)
+    const isUnchecked = found === undefined || 'failed' in found
+    if (isUnchecked && !one.isVerified && isContradiction(record, one)) {
+      park(one.step, one, {
+        type: FailureType.NothingToUndo,
+        message: 'it took effect, and its barrier has nothing to undo',
+      })
+    }
+  }
   for (const [step, found] of findings) {
     const service = `COMPENSATE_${step}`
     const known = compensations.find((one) => one.step === step)
-    // Written by a look that was repeated meanwhile.
+    // Written by a look that was repeated meanwhile; or nobody could look, and an operator has to.
     if (known?.isVerified || known?.status === 'stuck') continue
     if ('failed' in found) {
       entries.push({
@@ -457,14 +495,7 @@ export function afterVerification(record: SagaRecord, findings: Findings): After
       if (known) compensations = replaced(compensations, known, { ...after, isVerified: true })
       continue
     }
-    const error = { type: 'Residue', message: `still there: ${found.left.join(', ')}` }
-    const stuck: CompensationRecord = { ...after, status: 'stuck', error }
-    compensations = known ? replaced(compensations, known, stuck) : [...compensations, stuck]
-    entries.push({
-      service,
-      status: 'stuck',
-      message: stuckMessage(record, { step, at: 'compensate', error, attempts: 0 }),
-    })
+    park(step, known, { type: FailureType.Residue, message: `still there: ${found.left.join(', ')}` })
   }
   const isStuck = compensations.some(({ status }) => status === 'stuck')
   return { changes: { compensations, ...(isStuck && { status: 'NEEDS_ATTENTION' }) }, entries }

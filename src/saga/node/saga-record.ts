@@ -86,13 +86,16 @@ export interface SagaRecord {
   startedAt: Date
   endedAt: Date | null
   decidedAt: Date | null
+  /** When the row was read, by the clock of PostgreSQL, which keeps all times of a saga: clocks of workers differ. */
+  readAt: Date
 }
 
 /** The columns of `saga`, named as in SagaRecord. */
 export const recordColumns = `saga_id AS "sagaId", type, fate, status, view, input, input_hash AS "inputHash", failures,
   first_run_id AS "firstRunId", carried_by AS "carriedBy", bulk_id AS "bulkId", begun_at AS "begunAt", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
   error, parent_id AS "parentId", parent_step AS "parentStep", handed_over_at AS "handedOverAt",
-  started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt"`
+  started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt",
+  clock_timestamp() AS "readAt"`
 
 /** What the workflow ids of bulks' runs begin with. */
 export const BULK_RUN = 'saga-bulk-'

@@ -64,7 +64,7 @@ async function isSettled(run: Run, due: DueCompensation): Promise<boolean> {
   if (due.isStuck) return false
   const { step } = due
   const { attempts: budget, firstDelayMs } = compensatePolicy
-  const order = { ...callOf(run, step), op: 'compensate', budget, reached: false } as const
+  const order = { ...callOf(run, step, due), op: 'compensate', budget, reached: false } as const
   for (let left = UNMADE_CALLS; left > 0; left -= 1) {
     try {
       await run.caller.compensate(order, { ...compensatePolicy, attempts: 1 })
@@ -102,7 +102,7 @@ async function compensate(
     if (!isStuck) {
       try {
         const op = 'compensate'
-        const order = { ...callOf(run, step), op, budget, reached } as const
+        const order = { ...callOf(run, step, due), op, budget, reached } as const
         await caller.compensate({ ...order, ...(input !== undefined && { input }) }, compensatePolicy)
         return
       } catch (failure) {
@@ -116,7 +116,7 @@ async function compensate(
     const decision = await people.wait({ step, at: 'compensate', error })
     if (decision.action !== 'retry') return
     isStuck = false
-    input = decision.input ?? input
+    if (decision.input !== undefined) input = decision.input
   }
 }
 

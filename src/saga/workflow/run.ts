@@ -10,6 +10,7 @@ import type {
   SagaActivities,
   SagaError,
   SettleVerdict,
+  StepDeclaration,
   StepDeclarations,
 } from '../types.js'
 import { compensatePolicy, type Calls } from './calls.js'
@@ -41,12 +42,16 @@ export interface People {
   wait(order: Omit<ParkOrder, 'decisions'>): Promise<Pick<RecordedDecision, 'action' | 'input'>>
 }
 
-/** Of a call's orders what the step itself says. */
+/**
+ * Of a call's orders what the step itself says. `known`: as the saga's row has it, for the code may have lost the step since
+ * it was called.
+ */
 export function callOf(
   { sagaId, steps, people }: Run,
   step: string,
+  known: Partial<Pick<StepDeclaration, 'service' | 'isSaga'>> = {},
 ): Pick<AttemptOrder, 'step' | 'service' | 'nestedId' | 'decisions'> {
-  const { service = step, isSaga } = steps[step] ?? {}
+  const { service = step, isSaga } = known.service === undefined ? (steps[step] ?? {}) : known
   return {
     step,
     service,
