@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { textOf } from '../errors.js'
 import { refusedStatement } from './db.js'
 import { redacted } from './secrets.js'
 
@@ -26,7 +27,7 @@ function describe(error: Error, secrets: string[]): LoggedError {
   const { type = error.name, code } = error as { type?: unknown; code?: unknown }
   const frames = error.stack?.split('\n').filter((line) => /^\s+at /.test(line))
   return {
-    type: String(type),
+    type: textOf(type),
     message: redacted(messageOf(error), secrets),
     ...((typeof code === 'string' || typeof code === 'number') && { code }),
     ...(frames && frames.length > 0 && { stack: frames.join('\n') }),
@@ -38,5 +39,6 @@ function describe(error: Error, secrets: string[]): LoggedError {
 function messageOf(error: Error): string {
   const refused = refusedStatement(error)
   if (refused) return refused
-  return error.name === 'SyntaxError' ? error.message.replace(/"[^]*"/, '"…"') : error.message
+  const message = textOf(error)
+  return error.name === 'SyntaxError' ? message.replace(/"[^]*"/, '"…"') : message
 }

@@ -1,5 +1,6 @@
 import { CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
 import { toSagaError } from '../errors.js'
+import { checkedResult } from '../result.js'
 import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from './calls.js'
@@ -78,8 +79,8 @@ export class WayForward {
     let result: Json = null
     let bug = 'error' in end ? end : undefined
     try {
-      // Here and not when the run closes: a result that is no JSON is a mistake like any other.
-      if ('result' in end) result = asJson(end.result)
+      // Here and not when the run closes: a result that is no JSON, or too large, is a mistake like any other.
+      if ('result' in end) result = checkedResult(end.result, 'the saga').result
     } catch (error) {
       bug = { error }
     }
@@ -233,19 +234,6 @@ export function causeOf(error: unknown): RollbackCause {
 }
 
 const never = new Promise<never>(() => {})
-
-/** A saga's result as it is kept; one that returns nothing has null. */
-function asJson(result: unknown): Json {
-  let why: string
-  try {
-    // A function or a symbol has no text, and throws nothing.
-    if (result === undefined || JSON.stringify(result) !== undefined) return (result ?? null) as Json
-    why = `it is a ${typeof result}`
-  } catch (error) {
-    why = toSagaError(error).message
-  }
-  throw new TypeError(`The saga's result is no JSON: ${why}`)
-}
 
 function stoppedError({ failedStep, error }: RollbackCause): Error {
   return new CancelledFailure(
