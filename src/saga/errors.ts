@@ -145,9 +145,8 @@ export function textOf(thrown: unknown): string {
   try {
     const text: unknown = typeof thrown === 'object' && thrown !== null && 'message' in thrown ? thrown.message : thrown
     if (typeof text === 'string') return storable(text)
-    return typeof thrown === 'object' || typeof thrown === 'function' || thrown === undefined
-      ? `${kindOf(thrown)} was thrown, with no text that says why`
-      : String(thrown)
+    if (typeof thrown === 'number' || typeof thrown === 'boolean' || typeof thrown === 'bigint') return `${thrown}`
+    return `${kindOf(thrown)} was thrown, with no text that says why`
   } catch {
     return 'something was thrown that has no text'
   }

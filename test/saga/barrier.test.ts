@@ -375,10 +375,10 @@ test.each(pairs)(`$calls at once, ${ROUNDS} times, end as one after the other`, 
 /** A statement that fails: there is no such table. */
 const failing = 'INSERT INTO stats VALUES (1)'
 
-test.each([
-  { what: 'swallows', run: (tx: Client) => tx.query(failing).catch(() => {}) },
-  { what: 'does not await', run: (tx: Client) => void tx.query(failing) },
-  { what: 'gives a callback, and does not look at', run: (tx: Client) => tx.query(failing, [], () => {}) },
+test.each<{ what: string; run: (tx: Client) => Promise<unknown> }>([
+  { what: 'swallows', run: (tx) => tx.query(failing).catch(() => {}) },
+  { what: 'does not await', run: async (tx) => void tx.query(failing) },
+  { what: 'gives a callback, and does not look at', run: async (tx) => tx.query(failing, [], () => {}) },
 ])('a compensation with a statement whose error it $what is not done, and the next one is', async ({ run }) => {
   const careless = throughBarrier(pool, {
     ...service,

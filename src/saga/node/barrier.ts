@@ -390,14 +390,15 @@ async function compensateAll(
     ),
   ])
   const isSame = (a: Call, row: { saga_id: string; step: string }) => row.saga_id === a.sagaId && row.step === a.step
-  // By row: of two calls of one step both have its verdict, and it is undone once.
-  const done = rows.flatMap((row) => {
-    if (row.verdict !== 'done') return []
-    const corrected = calls.find((call) => call.input !== undefined && isSame(call, row))?.input
-    return [{ sagaId: row.saga_id, input: corrected === undefined ? row.input : corrected, result: row.result }]
+  const found = calls.map((call) => rows.find((row) => isSame(call, row)))
+  const done = calls.flatMap(({ sagaId, input }, i) => {
+    const row = found[i]
+    // Of two calls of one step both have its verdict, and it is undone once.
+    if (row?.verdict !== 'done' || found.indexOf(row) < i) return []
+    return [{ sagaId, input: input === undefined ? row.input : input, result: row.result }]
   })
   if (done.length > 0) await run(participant, undefined, () => participant.compensateMany?.(tx, done) ?? none)
-  return calls.map((call) => rows.find((row) => isSame(call, row))?.verdict)
+  return found.map((row) => row?.verdict)
 }
 
 /**
