@@ -159,10 +159,19 @@ const kindOf = (thrown: unknown) =>
       ? nameOf(thrown)
       : `no error but something of type ${typeof thrown}`
 
+/** Also one of another realm, such as the driver's or Node's own where this runs in a context of its own. */
+function isError(thrown: unknown): thrown is Error {
+  try {
+    return thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]'
+  } catch {
+    return false
+  }
+}
+
 /** What code has thrown as an error whose message is a text. */
 export function toError(thrown: unknown): Error {
   const message = textOf(thrown)
-  if (!(thrown instanceof Error)) return new Error(message, { cause: thrown })
+  if (!isError(thrown)) return new Error(message, { cause: thrown })
   if (thrown.message === message) return thrown
   if (!(thrown instanceof ApplicationFailure)) return new Error(message, { cause: thrown })
   const { type, nonRetryable } = thrown
