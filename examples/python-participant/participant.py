@@ -22,6 +22,8 @@ import pg8000.exceptions
 import pg8000.native
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
+MAX_RESULT_BYTES = 1_000_000
+NOT_GIVEN = object()
 MAX_CONNECTIONS = 16
 TYPES = "urn:saga-participant:"
 
@@ -44,6 +46,14 @@ def invalid(detail, status=400, headers=None):
 
 def late(saga_id, step):
     return Problem(409, "late-invoke", f"{step} of saga {saga_id} has been compensated already; nothing was done")
+
+
+def kept(result):
+    """A result as JSON. Looked at before the commit: one that can't be told is rolled back with its work."""
+    text = json.dumps(result, ensure_ascii=False)
+    if len(text.encode()) > MAX_RESULT_BYTES:
+        raise Problem(422, "invalid-result", f"The result has more than {MAX_RESULT_BYTES} bytes as JSON.")
+    return text
 
 
 def rejection(detail):
@@ -184,7 +194,7 @@ class Barrier:
                 db.run(
                     """UPDATE saga_barrier SET verdict = 'applied', result = CAST(:result AS jsonb)
                        WHERE saga_id = :saga AND step = :step AND op = 'invoke'""",
-                    result=json.dumps(result),
+                    result=kept(result),
                     saga=saga_id,
                     step=step,
                 )
@@ -240,23 +250,15 @@ class Barrier:
                     step=step,
                 )
                 return {"verdict": rows[0][0]}
-            # Takes the invoke's place before looking: one that is still in its transaction is waited for, one that
-            # comes later finds the tombstone.
-            db.run(
-                """INSERT INTO saga_barrier (saga_id, step, op, verdict) VALUES (:saga, :step, 'invoke', 'tombstone')
-                   ON CONFLICT DO NOTHING""",
-                saga=saga_id,
-                step=step,
-            )
             verdict = "empty"
-            if db.row_count == 0:
+            if not self.entomb(db, saga_id, step):
                 [[kept_verdict, given, result]] = db.run(
                     "SELECT verdict, input, result FROM saga_barrier WHERE saga_id = :saga AND step = :step AND op = 'invoke'",
                     saga=saga_id,
                     step=step,
                 )
                 if kept_verdict == "applied":
-                    self.service.compensate(db, saga_id, given if corrected is None else corrected, result)
+                    self.service.compensate(db, saga_id, given if corrected is NOT_GIVEN else corrected, result)
                     verdict = "done"
             db.run(
                 """UPDATE saga_barrier SET verdict = :verdict
@@ -266,6 +268,29 @@ class Barrier:
                 step=step,
             )
             return {"verdict": verdict}
+
+    def entomb(self, db, saga_id, step):
+        """Takes the invoke's place before looking: one that is still in its transaction is waited for, one that comes later
+        finds the tombstone. So it does in the place of a refusal, which might be asked for again meanwhile."""
+        db.run(
+            """INSERT INTO saga_barrier (saga_id, step, op, verdict) VALUES (:saga, :step, 'invoke', 'tombstone')
+               ON CONFLICT (saga_id, step, op) DO UPDATE SET verdict = 'tombstone'
+               WHERE saga_barrier.verdict = 'rejected'""",
+            saga=saga_id,
+            step=step,
+        )
+        return db.row_count == 1
+
+    def forbid(self, saga_id, step):
+        with self.database.transaction() as db:
+            db.run(
+                """INSERT INTO saga_barrier (saga_id, step, op, verdict) VALUES (:saga, :step, 'compensate', 'forbidden')
+                   ON CONFLICT DO NOTHING""",
+                saga=saga_id,
+                step=step,
+            )
+            self.entomb(db, saga_id, step)
+            return {}
 
     def verify(self, saga_id):
         with self.database.transaction() as db:
@@ -281,6 +306,7 @@ class Handler(BaseHTTPRequestHandler):
     OPERATIONS = {
         "/invoke": ({"input"}, {"decisions"}),
         "/compensate": (set(), {"input"}),
+        "/forbid": (set(), set()),
         "/verify": (set(), set()),
     }
 
@@ -326,10 +352,12 @@ class Handler(BaseHTTPRequestHandler):
         saga_id, step = self.name("Saga-Id"), self.name("Saga-Step")
         if path == "/verify":
             return self.barrier.verify(saga_id)
+        if path == "/forbid":
+            return self.barrier.forbid(saga_id, step)
         if "input" in body:
             self.barrier.service.check(body["input"])
         if path == "/compensate":
-            return self.barrier.compensate(saga_id, step, body.get("input"))
+            return self.barrier.compensate(saga_id, step, body.get("input", NOT_GIVEN))
         decisions = body.get("decisions", 0)
         if type(decisions) is not int or not 0 <= decisions < 2**31:
             raise invalid("The body is not right: decisions must be a number from 0.")

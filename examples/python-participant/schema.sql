@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS saga_barrier (
   op         text NOT NULL CHECK (op IN ('invoke', 'compensate')),
   input      jsonb,
   result     jsonb,
-  verdict    text CHECK (verdict IN ('applied', 'rejected', 'tombstone', 'done', 'empty')),
+  verdict    text CHECK (verdict IN ('applied', 'rejected', 'tombstone', 'done', 'empty', 'forbidden')),
   -- How many decisions the step had had when a refusal was kept.
   decisions  integer NOT NULL DEFAULT 0,
   created_at timestamptz NOT NULL DEFAULT now(),

@@ -1,4 +1,4 @@
-import { ActivityFailure, ApplicationFailure, TimeoutFailure, rootCause } from '@temporalio/common'
+import { ActivityFailure, ApplicationFailure, TemporalFailure, TimeoutFailure, rootCause } from '@temporalio/common'
 import type { Ending, RollbackCause, SagaError } from './types.js'
 
 /** Failure types on the wire, by who must act next. Made by the factories below, never by subclassing. */
@@ -11,6 +11,8 @@ export const FailureType = {
   OutcomeUnknown: 'OutcomeUnknown',
   /** A call came after its own compensation: nothing was done, and nothing will be. */
   LateInvoke: 'LateInvoke',
+  /** A result that can't be told: too large, or no JSON that can be kept. What came with it was rolled back. */
+  InvalidResult: 'InvalidResult',
   /** The input of a saga is not right: nothing ran. */
   InvalidInput: 'InvalidInput',
   /** The id belongs to another saga. */
@@ -50,7 +52,11 @@ export interface InputProblem {
 
 /** A participant's refusal for business reasons. Kept by the barrier, never retried, never taken back by a later "ok". */
 export function rejected(message: string): ApplicationFailure {
-  return ApplicationFailure.create({ type: FailureType.Rejected, message, nonRetryable: true })
+  return ApplicationFailure.create({ type: FailureType.Rejected, message: textOf(message), nonRetryable: true })
+}
+
+export function invalidResult(message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type: FailureType.InvalidResult, message, nonRetryable: true })
 }
 
 export function unavailable(message: string): ApplicationFailure {
@@ -126,22 +132,62 @@ export function applicationFailureOf(error: unknown): ApplicationFailure | undef
 /** The participant's own failure inside what an activity call threw, put in words for people. */
 export function toSagaError(error: unknown): SagaError {
   const failure = applicationFailureOf(error)
-  if (failure) return { type: failure.type ?? 'Error', message: cut(failure.message) }
+  if (failure) return { type: failure.type ?? 'Error', message: cut(textOf(failure)) }
   const inner = error instanceof ActivityFailure ? (error.cause ?? error) : error
   if (inner instanceof TimeoutFailure) {
     return { type: FailureType.OutcomeUnknown, message: 'no answer in time: the process that made the call is gone' }
   }
-  return { type: inner instanceof Error ? inner.name : 'Error', message: cut(textOf(inner)) }
+  const root = inner instanceof TemporalFailure ? rootCause(inner) : inner
+  return { type: inner instanceof Error ? nameOf(inner) : 'Error', message: cut(textOf(root)) }
 }
 
 /** It goes into a log row, into Temporal's history, and before people. */
-const cut = (message: string) => (message.length > 1_000 ? `${message.slice(0, 1_000)}…` : message)
+const cut = (message: string) => (message.length > 1_000 ? `${storable(message.slice(0, 1_000))}…` : message)
 
-/** Of whatever code can throw. */
-function textOf(thrown: unknown): string {
+/** Its name, of whatever kind the code has made that. */
+function nameOf({ name }: Error): string {
+  return typeof name === 'string' ? storable(name) : 'Error'
+}
+
+/** The text of whatever code has thrown, which need be no error and have no text; one that PostgreSQL and Temporal can keep. */
+export function textOf(thrown: unknown): string {
   try {
-    return rootCause(thrown) ?? String(thrown)
+    const text: unknown = typeof thrown === 'object' && thrown !== null && 'message' in thrown ? thrown.message : thrown
+    if (typeof text === 'string') return storable(text)
+    if (typeof thrown === 'number' || typeof thrown === 'boolean' || typeof thrown === 'bigint') return `${thrown}`
+    return `${kindOf(thrown)} was thrown, with no text that says why`
   } catch {
     return 'something was thrown that has no text'
   }
+}
+
+const kindOf = (thrown: unknown) =>
+  thrown === undefined || thrown === null
+    ? String(thrown)
+    : thrown instanceof Error
+      ? nameOf(thrown)
+      : `no error but something of type ${typeof thrown}`
+
+/** Also one of another realm, such as the driver's or Node's own where this runs in a context of its own. */
+function isError(thrown: unknown): thrown is Error {
+  try {
+    return thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]'
+  } catch {
+    return false
+  }
+}
+
+/** What code has thrown as an error whose message is a text. */
+export function toError(thrown: unknown): Error {
+  const message = textOf(thrown)
+  if (!isError(thrown)) return new Error(message, { cause: thrown })
+  if (thrown.message === message) return thrown
+  if (!(thrown instanceof ApplicationFailure)) return new Error(message, { cause: thrown })
+  const { type, nonRetryable } = thrown
+  return ApplicationFailure.create({ message, nonRetryable: nonRetryable === true, ...(type && { type }) })
+}
+
+/** A text as PostgreSQL and protobuf take it: with U+FFFD in the place of NUL and of half a surrogate pair. */
+export function storable(text: string): string {
+  return text.replace(/\0|\p{Cs}/gu, '\ufffd')
 }

@@ -3,6 +3,8 @@ import { WorkflowFailedError, type WorkflowUpdateFailedError } from '@temporalio
 import { ApplicationFailure } from '@temporalio/common'
 import { afterAll, expect, test } from '@jest/globals'
 import { rejected } from '../../src/saga/errors.js'
+import { makePool } from '../../src/saga/node/db.js'
+import { makeParticipants } from '../../src/saga/node/participants.js'
 import type { Plan, SagaView } from '../../src/saga/types.js'
 import { effectService, startEngine } from '../helpers/engine.js'
 import { until } from '../helpers/until.js'
@@ -42,6 +44,10 @@ afterAll(() => engine.stop())
 
 /** Before so many decisions a run begins anew. */
 const MANY_DECISIONS = 100
+
+const pool = makePool(sagas.where.database, { max: 2, name: 'late calls' })
+const participant = makeParticipants(participants, pool, { failureInjection: false })
+afterAll(() => pool.end())
 
 const hers = { reason: 'looked at it', actor: 'grace' }
 
@@ -486,6 +492,28 @@ test.concurrent('a step behind the point of no return waits in a new run too, an
     { service: 'charge', message: unchanged },
   ])
 })
+
+test.concurrent.each(['resolve', 'skip'] as const)(
+  'a compensation that was on its way when an operator decided %s changes nothing, from the decision on',
+  async (action) => {
+    const sagaId = randomUUID()
+    broken.add(`${sagaId} first`)
+    refusing.add(`${sagaId} third`)
+    broken.add(`${sagaId} second`)
+    await engine.start('stackSaga', { to: 'Zürich' }, { sagaId })
+    await needsAttention(sagaId)
+    expect(await decide(sagaId, { step: 'second', action, ...hers })).toMatchObject({ status: 200 })
+    // It has acted on the decision, and is stuck on the next step.
+    await sagas.logged(sagaId, 'COMPENSATE_first stuck')
+    broken.delete(`${sagaId} second`)
+    expect(await participant('second', undefined).compensate({ sagaId, step: 'second' })).toBe('forbidden')
+    expect(await engine.effects(sagaId)).toEqual(['first', 'second'])
+    broken.delete(`${sagaId} first`)
+    expect(await decide(sagaId, { step: 'first', action: 'retry', ...hers })).toMatchObject({ status: 200 })
+    await sagas.ended(sagaId)
+    expect(await engine.effects(sagaId)).toEqual(['second'])
+  },
+)
 
 test('every run replays', async () => {
   expect(await engine.replay()).toBe(sagas.started.length)

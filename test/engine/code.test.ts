@@ -66,7 +66,10 @@ function twice(step: string) {
 }
 
 function noJson() {
-  return { type: 'TypeError', message: expect.stringContaining("The saga's result is no JSON") as unknown as string }
+  return {
+    type: 'InvalidResult',
+    message: expect.stringContaining('the result of the saga is no JSON') as unknown as string,
+  }
 }
 
 function refusal() {

@@ -57,12 +57,12 @@ test.concurrent('an input of a step, or a result of a saga, that Temporal would 
   const tooLargeInput = await engine.start('largeSaga', { size: 1, inputSize: 600_000 })
   expect(await sagas.ended(tooLargeInput)).toMatchObject({
     status: 'COMPENSATED',
-    error: { message: expect.stringMatching(/input of step x has 12000\d\d bytes of JSON, and 1000000 is the limit/) },
+    error: { message: expect.stringMatching(/input of step x has 12000\d\d bytes as JSON; 1000000 is the most/) },
   })
   const tooLargeResult = await engine.start('largeSaga', { size: 1, resultSize: 600_000 })
   expect(await sagas.ended(tooLargeResult)).toMatchObject({
     status: 'COMPENSATED',
-    error: { message: expect.stringMatching(/saga's result has 12000\d\d bytes of JSON/) },
+    error: { message: expect.stringMatching(/result of the saga has 12000\d\d bytes as JSON/) },
   })
 })
 

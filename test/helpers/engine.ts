@@ -20,6 +20,7 @@ import { makeGroupActivities } from '../../src/saga/node/group.js'
 import { SagaMirror } from '../../src/saga/node/mirror.js'
 import { makeBulkActivities, SagaBulks, type BulkLimits } from '../../src/saga/node/saga-bulk.js'
 import { makeDecisionsActivities, SagaDecisions } from '../../src/saga/node/saga-decisions.js'
+import type { PayloadKeys } from '../../src/saga/node/payload-keys.js'
 import { makeParticipants } from '../../src/saga/node/participants.js'
 import { makeSweepActivities, SagaStarter, sharedQueue } from '../../src/saga/node/saga-starter.js'
 import { SagaStore } from '../../src/saga/node/saga-store.js'
@@ -76,6 +77,8 @@ export interface EngineOptions {
   stepTimeoutMs?: number
   deadlineMs?: number
   interceptors?: WorkerInterceptors
+  /** Encrypt what the worker tells Temporal. Its sagas can't be replayed here. */
+  payloadKeys?: PayloadKeys
 }
 
 // Once a test file: each has its own copy of the module.
@@ -139,6 +142,7 @@ export async function startEngine(name: string, options: EngineOptions): Promise
       workflowBundle,
       activities: makeActivities(),
       ...(options.interceptors && { interceptors: options.interceptors }),
+      ...(options.payloadKeys && { dataConverter: { payloadCodecs: [options.payloadKeys] } }),
       shutdownGraceTime: '10s',
     })
     const done = worker.run()

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { loadConfig } from '../../src/config.js'
@@ -10,6 +10,12 @@ let app: FastifyInstance
 const logged: string[] = []
 const secret = 'SELECT payment FROM table_c -- relation "table_c" does not exist'
 
+const broken = () => Promise.reject(new Error(secret))
+let answer: () => Promise<never> = broken
+afterEach(() => {
+  answer = broken
+})
+
 beforeAll(async () => {
   const config = loadConfig({
     DATABASE_URL: 'postgres://nowhere',
@@ -17,7 +23,7 @@ beforeAll(async () => {
   })
   const context = {
     config,
-    store: { get: () => Promise.reject(new Error(secret)) },
+    store: { get: () => answer() },
     temporalHealth: { isAway: false },
     // One that counts nothing: the route of the figures is to be there.
     metrics: { url: 'http://127.0.0.1:9', meter: { createGauge: () => ({ set: () => {} }) } },
@@ -26,6 +32,17 @@ beforeAll(async () => {
   await app.ready()
 })
 afterAll(() => app?.close())
+
+test.each(['53100', '53200', '53300', '58030'])('PostgreSQL that says %s is a 503 with Retry-After', async (code) => {
+  answer = () => Promise.reject(Object.assign(new Error(secret), { code, severity: 'ERROR' }))
+  const headers = { authorization: 'Bearer token-of-olga-0123456789' }
+  const response = await app.inject({ url: '/saga/some-saga', headers })
+  expect({ status: response.statusCode, retryAfter: response.headers['retry-after'] }).toEqual({
+    status: 503,
+    retryAfter: '2',
+  })
+  expect(response.body).not.toContain('table_c')
+})
 
 /** Every method and path that the router knows, from its tree: a part of a path in a line, its children behind it. */
 function routes(): { method: 'GET'; path: string }[] {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { ApplicationFailure } from '@temporalio/common'
 import { makePool, type Client, type Pool } from '../../src/saga/node/db.js'
 import { rejected } from '../../src/saga/errors.js'
 import { throughBarrier, type BarredParticipant } from '../../src/saga/node/barrier.js'
@@ -207,7 +208,7 @@ test('a refused invoke has nothing to undo, and is late after that', async () =>
   expect(await barred.compensate(call)).toBe('empty')
   expect(await barred.compensate(call)).toBe('empty')
   await expect(barred.invoke(call)).rejects.toMatchObject(late)
-  expect(await barrierRows(call.sagaId)).toEqual(['compensate by compensate: empty', 'invoke by invoke: rejected'])
+  expect(await barrierRows(call.sagaId)).toEqual(['compensate by compensate: empty', 'invoke by invoke: tombstone'])
 })
 
 /** Something that commits after a refusal has rolled its business back and before it is kept. */
@@ -252,12 +253,14 @@ test.each(meetings)(
 )
 
 async function someoneWaitsForALock(): Promise<void> {
-  await until('a statement waits for a lock', async () => {
-    const { rows } = await pool.query(
-      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
-    )
-    return rows.length > 0
-  })
+  await until('a statement waits for a lock', async () => (await waiting()) > 0)
+}
+
+async function waiting(): Promise<number> {
+  const { rows } = await pool.query(
+    `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+  )
+  return rows.length
 }
 
 test.each([
@@ -367,4 +370,256 @@ test.each(pairs)(`$calls at once, ${ROUNDS} times, end as one after the other`, 
       expect(rows.filter((row) => row.includes('?'))).toEqual([])
     }
   }
+})
+
+/** A statement that fails: there is no such table. */
+const failing = 'INSERT INTO stats VALUES (1)'
+
+test.each<{ what: string; run: (tx: Client) => Promise<unknown> }>([
+  { what: 'swallows', run: (tx) => tx.query(failing).catch(() => {}) },
+  { what: 'does not await', run: async (tx) => void tx.query(failing) },
+  { what: 'gives a callback, and does not look at', run: async (tx) => tx.query(failing, [], () => {}) },
+])('a compensation with a statement whose error it $what is not done, and the next one is', async ({ run }) => {
+  const careless = throughBarrier(pool, {
+    ...service,
+    async compensate(tx, call) {
+      await service.compensate(tx, call)
+      await run(tx)
+    },
+  })
+  const call = newCall()
+  await barred.invoke(call)
+  await expect(careless.compensate(call)).rejects.toThrow(/stats|a statement in it had failed/)
+  expect(await users(call.sagaId)).toHaveLength(1)
+  expect(await barrierRows(call.sagaId)).toEqual([applied])
+  expect(await barred.compensate(call)).toBe('done')
+  expect(await users(call.sagaId)).toEqual([])
+})
+
+test('an invoke fails with the error that it has swallowed, and not with the statement that came after it', async () => {
+  const careless = throughBarrier(pool, {
+    ...service,
+    async invoke(tx, call) {
+      await tx.query(failing).catch(() => {})
+      return service.invoke(tx, call).catch(() => {})
+    },
+  })
+  const call = newCall()
+  await expect(careless.invoke(call)).rejects.toMatchObject({ code: '42P01' })
+  expect(await barrierRows(call.sagaId)).toEqual([])
+})
+
+test('an error that is taken back to a savepoint is no failure', async () => {
+  const careful = throughBarrier(pool, {
+    ...service,
+    async compensate(tx, call) {
+      await tx.query('SAVEPOINT before_stats')
+      await tx.query(failing).catch(() => tx.query('ROLLBACK TO SAVEPOINT before_stats'))
+      await service.compensate(tx, call)
+    },
+  })
+  const call = newCall()
+  await barred.invoke(call)
+  expect(await careful.compensate(call)).toBe('done')
+  expect(await users(call.sagaId)).toEqual([])
+})
+
+test('a statement that is sent after its work has ended does not run in the next transaction of its connection', async () => {
+  const single = makePool(pool.options.connectionString ?? '', { max: 1, name: 'barrier-single' })
+  const ended = makeGate()
+  let late: Promise<unknown> | undefined
+  const careless = throughBarrier(single, {
+    ...service,
+    async invoke(tx, { sagaId }) {
+      late = ended.opened.then(() => tx.query(`INSERT INTO table_a (username, saga_id) VALUES ('late', $1)`, [sagaId]))
+      return null
+    },
+  })
+  const next = throughBarrier(single, {
+    ...service,
+    async invoke(tx, call) {
+      const result = await service.invoke(tx, call)
+      ended.open()
+      await expect(late).rejects.toThrow('The transaction of this statement has ended')
+      return result
+    },
+  })
+  const [first, second] = [newCall(), newCall()]
+  await careless.invoke(first)
+  await next.invoke(second)
+  expect(await users(first.sagaId)).toEqual([])
+  expect(await users(second.sagaId)).toHaveLength(1)
+  await single.end()
+})
+
+test('a compensation that comes after an operator has decided runs nothing, and says so', async () => {
+  const call = newCall()
+  await barred.invoke(call)
+  await barred.forbid(call)
+  expect(await barred.compensate(call)).toBe('forbidden')
+  expect(await barred.compensate(call)).toBe('forbidden')
+  expect(await users(call.sagaId)).toHaveLength(1)
+  await expect(barred.invoke(call)).rejects.toMatchObject(late)
+  expect(await barrierRows(call.sagaId)).toEqual(['compensate by compensate: forbidden', applied])
+})
+
+test('an invoke that comes after an operator has decided is late', async () => {
+  const call = newCall()
+  await barred.forbid(call)
+  await barred.forbid(call)
+  await expect(barred.invoke(call)).rejects.toMatchObject(late)
+  expect(await users(call.sagaId)).toEqual([])
+})
+
+test('a compensation that was done before an operator decided keeps its verdict', async () => {
+  const call = newCall()
+  await barred.invoke(call)
+  await barred.compensate(call)
+  await barred.forbid(call)
+  expect(await barred.compensate(call)).toBe('done')
+})
+
+test.each(['settle', 'compensate'] as const)(
+  'a %s of a refusal that is being asked for again ends as one after the other',
+  async (op) => {
+    const call = newCall()
+    await expect(throughBarrier(pool, refusing('no')).invoke(call)).rejects.toMatchObject(refused('no'))
+    const holder = await pool.connect()
+    await holder.query('BEGIN')
+    await holder.query('SELECT FROM saga_barrier WHERE saga_id = $1 FOR UPDATE', [call.sagaId])
+    // It has begun to look, and waits for the row.
+    const asked = outcomeOf(barred.invoke({ ...call, decisions: 1 }))
+    await someoneWaitsForALock()
+    let isOver = false
+    const ended = outcomeOf(barred[op](call)).finally(() => (isOver = true))
+    await until('it has ended, or waits too', async () => isOver || (await waiting()) > 1)
+    await holder.query('COMMIT')
+    holder.release()
+    const endings = {
+      settle: ['applied applied', 'LateInvoke empty'],
+      compensate: ['applied done', 'LateInvoke empty'],
+    }
+    expect(endings[op]).toContain(`${await asked} ${await ended}`)
+  },
+)
+
+/** JSON of so many bytes, a character of two bytes in it. */
+const ofBytes = (bytes: number) => ({ text: `é${'x'.repeat(bytes - '{"text":"é"}'.length - 1)}` })
+
+test('a result of 1,000,000 bytes is kept; one of more is refused for good, before the commit', async () => {
+  const answering = (result: Json) =>
+    throughBarrier(pool, {
+      ...service,
+      async invoke(tx, call) {
+        await service.invoke(tx, call)
+        return result
+      },
+    })
+  const [fits, tooLarge] = [newCall(), newCall()]
+  expect((await answering(ofBytes(1_000_000)).invoke(fits)).verdict).toBe('applied')
+  await expect(answering(ofBytes(1_000_001)).invoke(tooLarge)).rejects.toMatchObject({
+    type: 'InvalidResult',
+    message: 'the result of user has 1000001 bytes as JSON; 1000000 is the most',
+    nonRetryable: true,
+  })
+  expect(await users(tooLarge.sagaId)).toEqual([])
+  expect(await barrierRows(tooLarge.sagaId)).toEqual([])
+})
+
+test.each<{ what: string; result: unknown; message: string }>([
+  { what: 'is a function', result: () => 1, message: 'the result of user is no JSON: it is a function' },
+  { what: 'is a bigint', result: 1n, message: 'the result of user is no JSON: ' },
+  { what: 'holds a NUL', result: { a: 'x\0' }, message: 'the result of user has a text with a NUL' },
+  { what: 'holds half a surrogate pair', result: ['\ud83d'], message: 'the result of user has a text with a NUL' },
+])('a result that $what is refused for good, before the commit', async ({ result, message }) => {
+  const call = newCall()
+  const odd = throughBarrier(pool, { ...service, invoke: async () => result as Json })
+  const type = 'InvalidResult'
+  await expect(odd.invoke(call)).rejects.toMatchObject({ type, message: expect.stringContaining(message) })
+  expect(await barrierRows(call.sagaId)).toEqual([])
+})
+
+test('a result that only looks as if it held a NUL is kept', async () => {
+  const call = newCall()
+  const result = { text: String.raw`\u0000 \\ud83d`, emoji: '😀' }
+  const plain = throughBarrier(pool, { ...service, invoke: async () => result })
+  await plain.invoke(call)
+  expect(await plain.invoke(call)).toEqual({ verdict: 'duplicate', result })
+})
+
+test('what a probe finds is no answer where it is too large to be told', async () => {
+  const probing = throughBarrier(pool, {
+    ...service,
+    probe: async () => ({ applied: true, result: ofBytes(1_000_001) }),
+  })
+  await expect(probing.probe(newCall())).rejects.toMatchObject({ type: 'InvalidResult' })
+})
+
+test('a compensation is given the input that an operator has put right, also where that is null', async () => {
+  const given: Json[] = []
+  const noting = throughBarrier(pool, {
+    ...service,
+    async compensate(_tx, { input }) {
+      given.push(input)
+    },
+  })
+  for (const corrected of [null, false, 0, '']) {
+    const call = newCall()
+    await noting.invoke(call)
+    await noting.compensate({ ...call, input: corrected })
+  }
+  expect(given).toEqual([null, false, 0, ''])
+})
+
+const withMessage = (message: unknown) => Object.assign(new Error('x'), { message })
+
+test.each<{ what: string; thrown: unknown; message: string }>([
+  { what: 'undefined', thrown: undefined, message: 'undefined was thrown, with no text that says why' },
+  { what: 'null', thrown: null, message: 'null was thrown, with no text that says why' },
+  {
+    what: 'an object without prototype',
+    thrown: Object.create(null),
+    message: 'no error but something of type object was thrown',
+  },
+  { what: 'an error whose message is no text', thrown: withMessage({}), message: 'Error was thrown, with no text' },
+  { what: 'an error whose message is a symbol', thrown: withMessage(Symbol('x')), message: 'Error was thrown' },
+  { what: 'a text with a NUL', thrown: 'odd\0', message: 'odd\ufffd' },
+  {
+    what: 'an object that breaks when it is looked at',
+    thrown: new Proxy(
+      {},
+      {
+        get: () => {
+          throw new Error('no')
+        },
+        has: () => true,
+      },
+    ),
+    message: 'something was thrown that has no text',
+  },
+])('a participant that throws $what fails with an error that has a text', async ({ thrown, message }) => {
+  const throws = () => {
+    throw thrown
+  }
+  const odd = throughBarrier(pool, { ...service, invoke: throws, compensate: throws, probe: throws, verify: throws })
+  const call = newCall()
+  const error = expect.objectContaining({ message: expect.stringContaining(message) })
+  await expect(odd.invoke(call)).rejects.toEqual(error)
+  await expect(odd.probe(call)).rejects.toEqual(error)
+  await expect(odd.verify(call)).rejects.toEqual(error)
+  await barred.invoke(call)
+  await expect(odd.compensate(call)).rejects.toEqual(error)
+})
+
+test.each([
+  { what: 'of its own', refusal: () => rejected('sold\0 out \ud83d') },
+  {
+    what: 'that is made by hand',
+    refusal: () => ApplicationFailure.create({ type: 'Rejected', message: 'sold\0 out \ud83d', nonRetryable: true }),
+  },
+])('a refusal $what whose words PostgreSQL can not keep is kept with others in their place', async ({ refusal }) => {
+  const call = newCall()
+  const refuses = throughBarrier(pool, { ...service, invoke: () => Promise.reject(refusal()) })
+  await expect(refuses.invoke(call)).rejects.toMatchObject(refused('sold\ufffd out \ufffd'))
+  await expect(barred.invoke(call)).rejects.toMatchObject(refused('sold\ufffd out \ufffd'))
 })

@@ -17,6 +17,14 @@ test('an error is logged with its type, code, causes and stack, and without the 
   expect(JSON.stringify(logged)).not.toContain(secret)
 })
 
+test.each([{}, undefined, 7, Symbol('x')])('an error whose message is %p is logged with a text', (message) => {
+  const error = Object.assign(new Error('x'), { message, name: Symbol('odd') })
+  expect(loggedError(error, [secret])).toMatchObject({
+    type: expect.any(String),
+    message: expect.stringContaining('was thrown, with no text that says why'),
+  })
+})
+
 test('what PostgreSQL and JSON.parse quote of the values that they were given is not logged', async () => {
   const thrown = async (work: () => unknown) => {
     try {

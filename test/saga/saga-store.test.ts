@@ -11,10 +11,12 @@ import { makeDatabase } from '../helpers/system.js'
 
 let pool: Pool
 let store: SagaStore
+let gathering: SagaStore
 
 beforeAll(async () => {
   pool = makePool(await makeDatabase('saga-store'), { max: 20, name: 'test', bounds: sagaBounds })
   store = new SagaStore(pool, sagas)
+  gathering = new SagaStore(pool, sagas, { gathering: {} })
 })
 afterAll(() => pool.end())
 
@@ -58,32 +60,114 @@ test('a saga has its whole time, whatever the clock of its worker says', async (
   }
 })
 
-test('attempts that end at once, all on the same reading of the saga, are counted apart, in the order of their log ids', async () => {
-  const sagaId = await open()
-  const { seen } = await store.beginAttempt(sagaId, invokeA)
-  const end = () =>
-    store.endAttempt(
+/** Each write for itself, and all that are made at the same time as one statement. */
+const ways = [
+  { way: 'single', storeOf: () => store },
+  { way: 'gathered', storeOf: () => gathering },
+]
+
+test.each(ways)(
+  'attempts that end at once, all on the same reading of the saga, are counted apart, in the order of their log ids ($way)',
+  async ({ storeOf }) => {
+    const sagaId = await open()
+    const { seen } = await storeOf().beginAttempt(sagaId, invokeA)
+    const end = () =>
+      storeOf().endAttempt(
+        sagaId,
+        { entryId: randomUUID(), order: invokeA, startedAt: new Date(), endedAt: new Date(), end: failure },
+        seen,
+      )
+    await Promise.all(Array.from({ length: 20 }, end))
+    const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A' ORDER BY id`, [
       sagaId,
-      { entryId: randomUUID(), order: invokeA, startedAt: new Date(), endedAt: new Date(), end: failure },
-      seen,
-    )
-  await Promise.all(Array.from({ length: 20 }, end))
-  const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A' ORDER BY id`, [
-    sagaId,
+    ])
+    expect(rows.map(({ attempt }) => attempt)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
+    expect((await store.get(sagaId))?.steps[0]?.attempts).toBe(20)
+  },
+)
+
+test.each(ways)('attempts of two steps that end at once are both in the log, and in the saga ($way)', async (by) => {
+  const sagaId = await open()
+  const orders = [invokeA, { ...invokeA, step: 'B', service: 'address' }]
+  const { seen } = await by.storeOf().beginAttempt(sagaId, invokeA)
+  const applied = { kind: 'applied' as const, message: 'applied' }
+  const end = (order: AttemptEnd['order']) =>
+    by
+      .storeOf()
+      .endAttempt(
+        sagaId,
+        { entryId: randomUUID(), order, startedAt: new Date(), endedAt: new Date(), end: applied },
+        seen,
+      )
+  await Promise.all(orders.map(end))
+  expect(await by.storeOf().complete(sagaId, null)).toMatchObject({ go: 'ended' })
+  const { rows } = await pool.query(
+    `SELECT service FROM saga_log WHERE saga_id = $1 AND status = 'success' ORDER BY service`,
+    [sagaId],
+  )
+  expect(rows).toEqual([{ service: 'A' }, { service: 'B' }])
+  expect((await store.get(sagaId))?.steps).toMatchObject([
+    { step: 'A', status: 'succeeded', attempts: 1 },
+    { step: 'B', status: 'succeeded', attempts: 1 },
+    { step: 'C', status: 'pending' },
   ])
-  expect(rows.map(({ attempt }) => attempt)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
 })
 
-test('an attempt whose row was written, and its answer lost, is written once', async () => {
+/** A saga that rolls back, and waits for an operator at A. */
+async function stuck(): Promise<string> {
   const sagaId = await open()
-  const { seen } = await store.beginAttempt(sagaId, invokeA)
-  const attempt = { entryId: randomUUID(), order: invokeA, startedAt: new Date(), endedAt: new Date(), end: failure }
-  await store.endAttempt(sagaId, attempt, seen)
-  await store.endAttempt(sagaId, attempt, seen)
-  const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A'`, [sagaId])
-  expect(rows).toEqual([{ attempt: 1 }])
-  expect((await store.get(sagaId))?.steps[0]?.attempts).toBe(1)
+  await store.claimRollback(sagaId, { cause: { failedStep: 'A', error: failure.error }, reached: ['A'] })
+  await store.park(sagaId, { step: 'A', at: 'compensate', error: failure.error, decisions: 0 })
+  return sagaId
+}
+
+const ofAnn = { step: 'A', action: 'retry' as const, reason: 'it is back', actor: 'ann' }
+const ofBob = { step: 'A', action: 'skip' as const, reason: 'it may stay', actor: 'bob' }
+
+test.each(ways)(
+  'of two decisions at once one is recorded, and the other one is refused ($way)',
+  async ({ storeOf }) => {
+    const sagaId = await stuck()
+    const answers = await Promise.all([storeOf().decide(sagaId, ofAnn), storeOf().decide(sagaId, ofBob)])
+    expect(answers.map(({ kind }) => kind).toSorted()).toEqual(['recorded', 'refused'])
+    const recorded = answers.find((one) => one.kind === 'recorded')
+    const { rows } = await pool.query(
+      `SELECT message FROM saga_log WHERE saga_id = $1 AND service = 'COMPENSATE_A' AND status = 'decision'`,
+      [sagaId],
+    )
+    expect(rows).toHaveLength(1)
+    expect((await store.get(sagaId))?.compensations[0]?.decision?.actor).toBe(
+      recorded?.kind === 'recorded' ? recorded.decision.actor : undefined,
+    )
+  },
+)
+
+test.each(ways)('of a cancel and a decision at once both are kept ($way)', async ({ storeOf }) => {
+  const sagaId = await open()
+  const error = failure.error
+  await store.park(sagaId, { step: 'A', at: 'settle', error, decisions: 0 })
+  const cancel = { actor: 'ann', reason: 'no longer needed' }
+  const retry = { ...ofAnn, actor: 'bob' }
+  const [, decided] = await Promise.all([storeOf().requestCancel(sagaId, cancel), storeOf().decide(sagaId, retry)])
+  expect(decided).toMatchObject({ kind: 'recorded' })
+  const record = await store.get(sagaId)
+  expect(record?.cancel).toMatchObject(cancel)
+  expect(record?.steps[0]?.decision).toMatchObject({ actor: 'bob' })
 })
+
+test.each(ways)(
+  'an attempt whose row was written, and its answer lost, is written once ($way)',
+  async ({ storeOf }) => {
+    const sagaId = await open()
+    const { seen } = await storeOf().beginAttempt(sagaId, invokeA)
+    const attempt = { entryId: randomUUID(), order: invokeA, startedAt: new Date(), endedAt: new Date(), end: failure }
+    await storeOf().endAttempt(sagaId, attempt, seen)
+    await storeOf().endAttempt(sagaId, attempt, seen)
+    const { rows } = await pool.query(`SELECT attempt FROM saga_log WHERE saga_id = $1 AND service = 'A'`, [sagaId])
+    expect(rows).toEqual([{ attempt: 1 }])
+    expect((await store.get(sagaId))?.steps[0]?.attempts).toBe(1)
+  },
+)
 
 test('the undo of a step that was never reached writes nothing, and waits for nobody who holds the saga', async () => {
   const sagaId = await open()
@@ -146,12 +230,15 @@ test('a nested saga that has handed over is not rolled back but by its parent', 
   expect(await store.claimRollback(sagaId, { cause, reached: [] })).toMatchObject({ go: 'rollback' })
 })
 
-test('of a cancel and a completion at once one wins, and the other one sees it', async () => {
+test.each(ways)('of a cancel and a completion at once one wins, and the other one sees it ($way)', async (by) => {
   const cancelled = { actor: 'me', reason: 'enough' }
   const ends = await Promise.all(
     Array.from({ length: 20 }, async () => {
       const sagaId = await open()
-      const [claim, record] = await Promise.all([store.complete(sagaId, null), store.requestCancel(sagaId, cancelled)])
+      const [claim, record] = await Promise.all([
+        by.storeOf().complete(sagaId, null),
+        by.storeOf().requestCancel(sagaId, cancelled),
+      ])
       return { completed: claim.go === 'ended', cancelled: record?.fate === 'open' }
     }),
   )

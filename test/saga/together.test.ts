@@ -264,3 +264,83 @@ test('the three services do for many what they do for one', async () => {
     })),
   )
 })
+
+/** Service A whose undo of many ends with a statement that fails, and that nobody looks at. */
+const careless: AnyService = {
+  ...user,
+  async compensateMany(tx, calls) {
+    await user.compensateMany?.(tx, calls)
+    await tx.query('INSERT INTO stats VALUES (1)').catch(() => {})
+  },
+}
+
+test('an undo of many that swallows an error of the database is not done: each is to be made alone', async () => {
+  const calls = [newCall(), newCall()]
+  await invokedTogether(user, calls)
+  expect(await compensatedTogether(careless, calls)).toEqual(['alone', 'alone'])
+  expect(await usersOf(calls)).toHaveLength(2)
+  expect(await compensatedTogether(user, calls)).toEqual(['done', 'done'])
+  expect(await usersOf(calls)).toEqual([])
+})
+
+test('a compensation that is asked for twice at the same time is undone once, and both have its verdict', async () => {
+  const given: string[] = []
+  const noting: AnyService = {
+    ...user,
+    compensateMany(tx, calls) {
+      given.push(...calls.map(({ sagaId }) => sagaId))
+      return user.compensateMany?.(tx, calls) ?? Promise.resolve()
+    },
+  }
+  const [one, other] = [newCall(), newCall()]
+  await invokedTogether(user, [one, other])
+  expect(await compensatedTogether(noting, [one, other, one])).toEqual(['done', 'done', 'done'])
+  expect(given.toSorted()).toEqual([one.sagaId, other.sagaId].toSorted())
+})
+
+test('an undo of many is given the input that an operator has put right, also where that is null', async () => {
+  const given: Json[] = []
+  const noting: AnyService = {
+    ...user,
+    async compensateMany(_tx, calls) {
+      given.push(...calls.map(({ input }) => input))
+    },
+  }
+  const call = newCall()
+  await invokedTogether(user, [call])
+  expect(await compensatedTogether(noting, [{ sagaId: call.sagaId, step, input: null }])).toEqual(['done'])
+  expect(given).toEqual([null])
+})
+
+test('one that an operator has forbidden is answered by itself, and undoes nothing', async () => {
+  const [decided, other] = [newCall(), newCall()]
+  await invokedTogether(user, [decided, other])
+  const barred = throughBarrier(pool, user)
+  await barred.forbid(decided)
+  expect(await compensatedTogether(user, [decided, other])).toEqual(['alone', 'done'])
+  expect(await barred.compensate(decided)).toBe('forbidden')
+  expect((await usersOf([decided, other])).map(({ saga_id: id }) => id)).toEqual([decided.sagaId])
+})
+
+test('a result that is too large has none of its window take effect: each is to be made alone', async () => {
+  const large: AnyService = {
+    ...user,
+    async invokeMany(tx, calls) {
+      const results = (await user.invokeMany?.(tx, calls)) ?? []
+      return results.map((result, i) => (i === 0 ? 'x'.repeat(1_000_001) : result))
+    },
+  }
+  const calls = [newCall(), newCall()]
+  expect(await invokedTogether(large, calls)).toEqual(['alone', 'alone'])
+  expect(await usersOf(calls)).toEqual([])
+})
+
+test('a refusal of one of many whose words PostgreSQL can not keep is kept with others in their place', async () => {
+  const refuses: AnyService = {
+    ...user,
+    invokeMany: async (_tx, calls) => calls.map(() => rejected('sold\0 out')),
+  }
+  const call = newCall()
+  expect(await invokedTogether(refuses, [call])).toEqual(['Rejected'])
+  await expect(throughBarrier(pool, user).invoke(call)).rejects.toMatchObject({ message: 'sold\ufffd out' })
+})

@@ -32,6 +32,7 @@ const service: Participant<Input, { userId: number }, Client> = {
     if (username === 'unknown') throw outcomeUnknown('the other side did not say')
     if (username === 'broken') throw new Error('SELECT secret FROM vault failed at line 7')
     if (username === 'twice') await tx.query('INSERT INTO table_a (username, saga_id) VALUES ($1, $2)', ['x', sagaId])
+    if (username === 'large') return { userId: 'x'.repeat(1_000_000) as unknown as number }
     return { userId: rows[0].id }
   },
   async compensate(tx, { sagaId, input: { username } }) {
@@ -144,6 +145,40 @@ test('settle says applied with the result, or sees to it that it never will be',
   )
   expect(await call('settle', { sagaId: never })).toEqual(answered({ verdict: 'empty' }))
   expect((await call('invoke', { sagaId: never, body: ada })).status).toBe(409)
+})
+
+test('behind forbid a compensation runs nothing, and an invoke is late', async () => {
+  const [applied, never] = [randomUUID(), randomUUID()]
+  await call('invoke', { sagaId: applied, body: ada })
+  expect(await call('forbid', { sagaId: applied })).toEqual(answered({}))
+  expect(await call('compensate', { sagaId: applied })).toEqual(answered({ verdict: 'forbidden' }))
+  expect(await users(applied)).toBe(1)
+  expect(await call('forbid', { sagaId: never })).toEqual(answered({}))
+  expect((await call('invoke', { sagaId: never, body: ada })).status).toBe(409)
+})
+
+test('a result that is too large to be told is a 422 of its own, and the work is rolled back', async () => {
+  const sagaId = randomUUID()
+  expect(await call('invoke', { sagaId, body: { input: { username: 'large' } } })).toEqual(
+    problem(422, 'invalid-result', 'the result of user has 1000013 bytes as JSON; 1000000 is the most'),
+  )
+  expect(await users(sagaId)).toBe(0)
+  expect(await call('compensate', { sagaId })).toEqual(answered({ verdict: 'empty' }))
+})
+
+test.each(['53100', '53200'])('a database that says %s is a 503 with Retry-After', async (code) => {
+  const sagaId = randomUUID()
+  await pool.query(
+    `CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql
+       AS $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = right(NEW.username, 5); END $$`,
+  )
+  await pool.query(
+    `CREATE OR REPLACE TRIGGER no_room BEFORE INSERT ON table_a FOR EACH ROW
+       WHEN (NEW.username LIKE 'SQLSTATE _____') EXECUTE FUNCTION no_room()`,
+  )
+  expect(await call('invoke', { sagaId, body: { input: { username: `SQLSTATE ${code}` } } })).toEqual(
+    problem(503, 'unavailable', 'The database is away.'),
+  )
 })
 
 test('probe answers what it finds; verify, which this participant lacks, is a 501', async () => {

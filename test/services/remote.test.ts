@@ -40,6 +40,22 @@ const answers: { what: string; listener: RequestListener; invoke: object; compen
     compensate: unknown,
   },
   {
+    what: 'a result that was refused before its commit',
+    listener: always(422, { type: urn('invalid-result'), detail: 'the result of user has 1000001 bytes' }),
+    invoke: { type: 'InvalidResult', nonRetryable: true, message: 'the result of user has 1000001 bytes' },
+    compensate: unknown,
+  },
+  {
+    what: 'a result that is too large to be told',
+    listener: always(200, { verdict: 'applied', result: 'x'.repeat(1_000_000) }),
+    invoke: {
+      type: 'InvalidResult',
+      nonRetryable: true,
+      message: 'the result of user has 1000002 bytes as JSON; 1000000 is the most',
+    },
+    compensate: unknown,
+  },
+  {
     what: 'a late call',
     listener: always(409, { type: urn('late-invoke'), detail: 'too late' }),
     invoke: { type: 'LateInvoke', nonRetryable: true },
@@ -154,6 +170,32 @@ test('a call carries its saga, step, attempt, decisions and failures', async () 
     },
     { path: '/p/compensate', id: 'saga-1', step: 'A', attempt: '1', body: { input: 'corrected' } },
   ])
+})
+
+/** A service that has these operations alone, and what it was asked for. */
+async function serveOnly(operations: Record<string, Json>) {
+  const asked: string[] = []
+  const url = await serve((request, response) => {
+    const path = request.url ?? ''
+    asked.push(path)
+    const answer = operations[path]
+    if (answer === undefined) always(404, { type: urn('invalid-call'), detail: 'no such operation' })(request, response)
+    else always(200, answer)(request, response)
+  })
+  return { asked, remote: remoteParticipant('user', url).as(undefined) }
+}
+
+test('a compensation that an operator has forbidden is told as that', async () => {
+  const { asked, remote } = await serveOnly({ '/forbid': {}, '/compensate': { verdict: 'forbidden' } })
+  await remote.forbid(call)
+  expect(await remote.compensate(call)).toBe('forbidden')
+  expect(asked).toEqual(['/forbid', '/compensate'])
+})
+
+test('a service that was made before there was forbid is asked to settle, so that an invoke at least is late', async () => {
+  const { asked, remote } = await serveOnly({ '/settle': { verdict: 'empty' } })
+  await remote.forbid(call)
+  expect(asked).toEqual(['/forbid', '/settle'])
 })
 
 test('connections are kept and used again', async () => {

@@ -250,7 +250,7 @@ function kindOf({ status, message }: LogRow, isBack: boolean): BarKind {
 /** Behind the point of no return there is no limit, and the number alone is said. */
 const budgetOf = ({ attempts }: Policy, n: number) => (n <= attempts ? { budget: { n, of: attempts } } : {})
 
-const isRetryable = ({ message }: LogRow): boolean => !/^(Rejected|LateInvoke|Cancelled):/.test(message)
+const isRetryable = ({ message }: LogRow): boolean => !/^(Rejected|LateInvoke|InvalidResult|Cancelled):/.test(message)
 
 /** Added once the saga was over, or beside what it was doing: it says nothing of when the next thing began. */
 const isAside = (row: LogRow): boolean => isKilled(row) || row.message.endsWith(LATE)

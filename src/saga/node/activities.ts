@@ -3,8 +3,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { activityInfo } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
-import { isDatabaseAway, isPassing, refusedStatement, whileAway } from './db.js'
-import { FailureType, decisionRefused, notHere, outcomeUnknown, toSagaError, unavailable } from '../errors.js'
+import { awayMessage, isDatabaseAway, isPassing, refusedStatement, whileAway } from './db.js'
+import {
+  FailureType,
+  decisionRefused,
+  notHere,
+  outcomeUnknown,
+  storable,
+  textOf,
+  toError,
+  toSagaError,
+  unavailable,
+} from '../errors.js'
 import type { Changed, CompensateOrder, InvokeOrder, Json, OpenOrder, Outcome, SagaActivities } from '../types.js'
 import { NotTogether, type BarredParticipant, type Call } from './barrier.js'
 import { loggedError } from './logged-error.js'
@@ -14,7 +24,7 @@ import { UnreadablePayload } from './payload-keys.js'
 import { InjectedCrash, type Injection } from './failure-injection.js'
 import type { AttemptEnd, Finding, Findings } from './projection.js'
 import { declaredSteps, toView } from './saga-record.js'
-import type { AttemptStart, SagaStore, Times } from './saga-store.js'
+import type { AttemptStart, Decided, SagaStore, Times } from './saga-store.js'
 import { masked, redacted } from './secrets.js'
 
 export interface SagaActivityOptions extends Times {
@@ -273,24 +283,26 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
   }
 
   /**
-   * What a person has done by hand, or left, must not be done behind their back by a call that is still on its way: its
-   * barrier is told so, where it can be reached. A person may have decided just because it can't.
+   * What an operator has done by hand, or left, must not be done once more by a call that is still on its way, be it an invoke
+   * or a compensation: its barrier is told so, if it can be reached. An operator may have decided just because it can't.
    */
-  async function barLateInvokes(sagaId: string, steps: { step: string }[]): Promise<void> {
+  async function guardDecided(sagaId: string, steps: Decided[]): Promise<void> {
     if (steps.length === 0) return
     const record = await store.get(sagaId)
     const declared = record ? declaredSteps(record) : {}
     const secrets = record ? store.secretsOf(record) : []
-    const bar = async ({ step }: { step: string }) => {
+    const guard = async ({ step, op }: Decided) => {
       const key = { sagaId, step }
       try {
-        await withinTime(VERIFY_MS, participant(declared[step]?.service ?? step, undefined).settle(key), () => {})
+        const as = participant(declared[step]?.service ?? step, undefined)
+        // What took effect on the way forward stays, and answers a call that is made again.
+        await withinTime<unknown>(VERIFY_MS, op === 'invoke' ? as.settle(key) : as.forbid(key), () => {})
       } catch (error) {
         const err = loggedError(error, secrets)
         logger.warn({ ...key, err }, 'A call that is still on its way may take effect behind a decision')
       }
     }
-    await Promise.all(steps.filter(({ step }) => !declared[step]?.isSaga).map(bar))
+    await Promise.all(steps.filter(({ step }) => !declared[step]?.isSaga).map(guard))
   }
 
   /** Before anything runs: a step that nobody can call would be found out behind others, some of them not to be undone. */
@@ -318,7 +330,7 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
       for (let isBarred = false; ; isBarred = true) {
         const closing = await store.closeRolledBack(sagaId, { ...order, isBarred })
         if (closing.go !== 'bar') return closing
-        await barLateInvokes(sagaId, closing.steps)
+        await guardDecided(sagaId, closing.steps)
       }
     },
 
@@ -344,7 +356,7 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
 
     async takeDecision(sagaId, order) {
       const taken = await store.takeDecision(sagaId, order)
-      await barLateInvokes(
+      await guardDecided(
         sagaId,
         taken.byHand.filter(({ step }) => step === order.step),
       )
@@ -362,6 +374,15 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
     compensate: (sagaId, order) =>
       attempt(sagaId, order, async (as, key) => {
         const verdict = await as.compensate({ ...key, ...(order.input !== undefined && { input: order.input }) })
+        // An operator has had the last word, says the barrier: this attempt is late, and its row changes nothing.
+        if (verdict === 'forbidden') {
+          const end = {
+            kind: 'compensated',
+            verdict: 'skipped',
+            message: 'left to an operator, who has decided',
+          } as const
+          return { end, report: { verdict: end.verdict } }
+        }
         const words = { done: 'undone', empty: 'nothing to undo', skipped: 'left in part as it is' }
         const message = `${words[verdict]}${bySaga(order)}`
         return { end: { kind: 'compensated', verdict, message }, report: { verdict } }
@@ -468,7 +489,7 @@ async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: 
   })
   work.then(
     () => timedOut && onLate('it was answered'),
-    (error: Error) => timedOut && onLate(error),
+    (error: unknown) => timedOut && onLate(toError(error)),
   )
   try {
     return await Promise.race([work, timeout])
@@ -480,12 +501,11 @@ async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: 
 /** What a participant threw, as a typed failure whose words may be shown: no text of the database's, no secret. */
 function toFailure(error: unknown, secrets: string[]): ApplicationFailure {
   if (error instanceof InjectedCrash || error instanceof NoAnswer) return outcomeUnknown(error.message)
-  if (isDatabaseAway(error)) return unavailable('PostgreSQL was away')
+  if (isDatabaseAway(error)) return unavailable(awayMessage(error))
   const refused = refusedStatement(error)
   if (refused) return outcomeUnknown(refused)
   const isTyped = error instanceof ApplicationFailure
-  const message = error instanceof Error ? error.message : String(error)
-  const safe = redacted(message, secrets).slice(0, 500)
+  const safe = storable(redacted(textOf(error), secrets).slice(0, 500))
   return ApplicationFailure.create({
     type: (isTyped && error.type) || FailureType.OutcomeUnknown,
     message: safe,

@@ -1,6 +1,8 @@
 import { prepared, withTransaction, type AndCommit, type Client, type Pool } from './db.js'
 import { Gathering } from './gathering.js'
-import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
+import { runCode } from './participant-code.js'
+import { FailureType, invalidResult, isFailure, lateInvoke, rejected, toError } from '../errors.js'
+import { checkedResult } from '../result.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 
 export interface Call {
@@ -32,17 +34,22 @@ export interface BarredParticipant {
   /** `duplicate`: it was applied before; the kept result, and nothing has changed. Throws Rejected, LateInvoke. */
   invoke(call: InvokeCall): Promise<InvokeVerdict>
   /** `empty`: nothing to compensate; a late invoke is refused from now on. */
-  compensate(call: CompensateCall): Promise<CompensateVerdict>
+  compensate(call: CompensateCall): Promise<CompensateVerdict | 'forbidden'>
   /**
    * The same in one transaction with whatever calls are made at that time, as far as the participant can do for many what it
    * does for one. Throws NotTogether as well.
    */
   together?: {
     invoke?: (this: void, call: InvokeCall) => Promise<InvokeVerdict>
-    compensate?: (this: void, call: CompensateCall) => Promise<CompensateVerdict>
+    compensate?: (this: void, call: CompensateCall) => Promise<CompensateVerdict | 'forbidden'>
   }
   /** For a pivot: `applied`, and so it stays; `empty`: it was not, and a late invoke is refused from now on. */
   settle(call: Call): Promise<SettleVerdict>
+  /**
+   * An operator has had the last word on the compensation: one that is still on its way is answered `forbidden` and runs
+   * nothing, and a late invoke is refused. A compensation that is done keeps its verdict.
+   */
+  forbid(call: Call): Promise<void>
   /** What the participant's own probe says; undefined where it has none. */
   probe(call: InvokeCall): Promise<Probe<Json> | undefined>
   /** What the participant finds left of a saga; undefined where it can't look. */
@@ -96,19 +103,31 @@ export function throughBarrier(pool: Pool, participant: AnyService): BarredParti
     },
     compensate: (call) => inTransaction((tx) => compensate(tx, participant, call)),
     settle: (call) => inTransaction((tx) => settle(tx, call)),
+    forbid: (call) => inTransaction((tx) => forbid(tx, call)),
     async probe({ sagaId, input }) {
       if (!participant.probe) return undefined
-      const found = await withTransaction(pool, (tx) => participant.probe?.(tx, { sagaId, input }) ?? none)
-      return found?.applied ? { applied: true, result: found.result ?? null } : { applied: false }
+      const look = (tx: Client) => run(participant, sagaId, () => participant.probe?.(tx, { sagaId, input }) ?? none)
+      const found = await withTransaction(pool, look)
+      if (!found?.applied) return { applied: false }
+      return { applied: true, result: checkedResult(found.result, participant.name).result }
     },
     async verify({ sagaId }) {
       if (!participant.verify) return undefined
-      return inTransaction((tx) => participant.verify?.(tx, { sagaId }) ?? none)
+      const left = await inTransaction((tx) =>
+        run(participant, sagaId, () => participant.verify?.(tx, { sagaId }) ?? none),
+      )
+      if (!Array.isArray(left) || !left.every((one) => typeof one === 'string')) {
+        throw new Error(`verify of ${participant.name} gave no list of texts`)
+      }
+      return left
     },
   }
 }
 
 const none = Promise.resolve(undefined)
+
+const run = <T>({ name }: AnyService, sagaId: string | undefined, code: () => Promise<T>): Promise<T> =>
+  runCode({ participant: name, ...(sagaId !== undefined && { sagaId }) }, code)
 
 /** Makes calls that come at the same time in one transaction. Undefined or an error as an answer: of that call alone. */
 function together<C extends Call, T>(
@@ -147,16 +166,29 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall, and
     ),
   )
   if (rowCount === 0) return kept(tx, call)
-  const result = (await participant.invoke(tx, { sagaId, input })) ?? null
+  const answer = await run(participant, sagaId, () => participant.invoke(tx, { sagaId, input }))
+  const { result, json } = keepable(answer, participant)
   andCommit(
     tx.query(
       prepared(
         `UPDATE saga_barrier SET verdict = 'applied', result = $3 WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`,
-        [sagaId, step, JSON.stringify(result)],
+        [sagaId, step, json],
       ),
     ),
   )
   return { verdict: 'applied' as const, result }
+}
+
+/** NUL, or half a surrogate pair, as JSON.stringify writes them: behind an even number of backslashes. */
+const UNKEEPABLE = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/
+
+/** Before the commit: what PostgreSQL or Temporal can't take would be found out when the work can't be rolled back any more. */
+function keepable(answer: unknown, { name }: AnyService): { result: Json; json: string } {
+  const checked = checkedResult(answer, name)
+  if (!UNKEEPABLE.test(checked.json)) return checked
+  throw invalidResult(
+    `the result of ${name} has a text with a NUL or half a surrogate pair, which PostgreSQL can't keep`,
+  )
 }
 
 /**
@@ -176,13 +208,15 @@ async function invokeAll(
   const fresh = calls.filter((call) => !answers.has(call))
   if (fresh.length > 0) {
     const given = fresh.map(({ sagaId, input }) => ({ sagaId, input }))
-    const results = (await participant.invokeMany?.(tx, given)) ?? []
+    const results = (await run(participant, undefined, () => participant.invokeMany?.(tx, given) ?? none)) ?? []
     if (results.length !== fresh.length) {
       throw new Error(`invokeMany of ${participant.name} gave ${results.length} results for ${fresh.length} calls`)
     }
-    const refusals = results.map((result) => {
-      if (result instanceof Error && !isFailure(result, FailureType.Rejected)) throw result
-      return result instanceof Error ? result : undefined
+    const ends = results.map((result) => {
+      if (!(result instanceof Error)) return keepable(result, participant)
+      const refusal = toError(result)
+      if (!isFailure(refusal, FailureType.Rejected)) throw refusal
+      return refusal
     })
     andCommit(
       tx.query(
@@ -195,18 +229,16 @@ async function invokeAll(
             fresh.map(({ sagaId }) => sagaId),
             fresh.map(({ step }) => step),
             fresh.map(({ input }) => JSON.stringify(input)),
-            refusals.map((refusal) => (refusal ? 'rejected' : 'applied')),
-            results.map((result, i) =>
-              JSON.stringify(refusals[i] ? { message: refusals[i].message } : (result ?? null)),
-            ),
-            fresh.map(({ decisions = 0 }, i) => (refusals[i] ? decisions : 0)),
+            ends.map((end) => (end instanceof Error ? 'rejected' : 'applied')),
+            ends.map((end) => (end instanceof Error ? JSON.stringify({ message: end.message }) : end.json)),
+            fresh.map(({ decisions = 0 }, i) => (ends[i] instanceof Error ? decisions : 0)),
           ],
         ),
       ),
     )
     for (const [i, call] of fresh.entries()) {
-      const result = results[i] ?? null
-      answers.set(call, result instanceof Error ? result : { verdict: 'applied', result })
+      const end = ends[i]
+      answers.set(call, end instanceof Error ? end : { verdict: 'applied', result: end?.result ?? null })
     }
   }
   return calls.map((call) => answers.get(call))
@@ -270,7 +302,11 @@ async function keepRefusal(tx: Client, call: InvokeCall, refusal: Error): Promis
   return rowCount === 0 ? kept(tx, call) : 'kept'
 }
 
-async function compensate(tx: Client, participant: AnyService, call: CompensateCall): Promise<CompensateVerdict> {
+async function compensate(
+  tx: Client,
+  participant: AnyService,
+  call: CompensateCall,
+): Promise<CompensateVerdict | 'forbidden'> {
   const { sagaId, step, input: corrected } = call
   const first = await tx.query(
     prepared(
@@ -303,8 +339,11 @@ async function compensate(tx: Client, participant: AnyService, call: CompensateC
   )
   const [{ verdict, input, result }] = rows
   if (verdict === 'done') {
-    if (!participant.compensate) throw new Error(`Participant ${participant.name} of step ${step} has no compensate`)
-    await participant.compensate(tx, { sagaId, input: corrected ?? input, result })
+    const undo = { sagaId, input: corrected === undefined ? input : corrected, result }
+    await run(participant, sagaId, async () => {
+      if (!participant.compensate) throw new Error(`Participant ${participant.name} of step ${step} has no compensate`)
+      await participant.compensate(tx, undo)
+    })
   }
   return verdict
 }
@@ -332,8 +371,9 @@ async function compensateAll(
     tx.query(
       prepared(
         `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict)
-       SELECT saga_id, step, 'invoke', 'compensate', 'tombstone' FROM unnest($1::text[], $2::text[]) AS call (saga_id, step)
-       ON CONFLICT DO NOTHING`,
+       SELECT DISTINCT saga_id, step, 'invoke', 'compensate', 'tombstone'
+       FROM unnest($1::text[], $2::text[]) AS call (saga_id, step) ORDER BY saga_id, step
+       ${OR_IN_PLACE_OF_A_REFUSAL}`,
         keys,
       ),
     ),
@@ -349,25 +389,34 @@ async function compensateAll(
       ),
     ),
   ])
-  const rowOf = ({ sagaId, step }: Call) => rows.find((row) => row.saga_id === sagaId && row.step === step)
-  const found = calls.map(rowOf)
+  const isSame = (a: Call, row: { saga_id: string; step: string }) => row.saga_id === a.sagaId && row.step === a.step
+  const found = calls.map((call) => rows.find((row) => isSame(call, row)))
   const done = calls.flatMap(({ sagaId, input }, i) => {
     const row = found[i]
-    return row?.verdict === 'done' ? [{ sagaId, input: input ?? row.input, result: row.result }] : []
+    // Of two calls of one step both have its verdict, and it is undone once.
+    if (row?.verdict !== 'done' || found.indexOf(row) < i) return []
+    return [{ sagaId, input: input === undefined ? row.input : input, result: row.result }]
   })
-  if (done.length > 0) await participant.compensateMany?.(tx, done)
+  if (done.length > 0) await run(participant, undefined, () => participant.compensateMany?.(tx, done) ?? none)
   return found.map((row) => row?.verdict)
 }
 
 /**
+ * Of a tombstone. A refusal gives way to it: an invoke that asks for it again has the row until it commits, and is waited for;
+ * one that comes later finds no refusal any more.
+ */
+const OR_IN_PLACE_OF_A_REFUSAL = `ON CONFLICT (saga_id, step, op) DO UPDATE SET verdict = 'tombstone'
+     WHERE saga_barrier.verdict = 'rejected'`
+
+/**
  * Takes the invoke's place, before looking: an invoke that is still in its transaction is waited for, one that comes later
- * finds the tombstone. False where the invoke's own row is there.
+ * finds the tombstone. False where it took effect, or has its tombstone.
  */
 async function entomb(tx: Client, { sagaId, step }: Call): Promise<boolean> {
   const { rowCount } = await tx.query(
     prepared(
       `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'invoke', 'compensate', 'tombstone')
-     ON CONFLICT DO NOTHING`,
+     ${OR_IN_PLACE_OF_A_REFUSAL}`,
       [sagaId, step],
     ),
   )
@@ -376,31 +425,33 @@ async function entomb(tx: Client, { sagaId, step }: Call): Promise<boolean> {
 
 /** Like a compensation, but that what took effect stays. */
 async function settle(tx: Client, call: Call): Promise<SettleVerdict> {
-  const isNew = await entomb(tx, call)
-  const { verdict, result } = await invokeRow(tx, call)
-  if (verdict === 'applied') return { verdict: 'applied', result }
-  // A refusal gets its tombstone too: an earlier call that is still on its way must find it.
-  if (isNew || verdict === 'rejected') {
-    await tx.query(
-      prepared(
-        `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'compensate', 'compensate', 'empty')
-       ON CONFLICT DO NOTHING`,
-        [call.sagaId, call.step],
-      ),
-    )
+  if (await entomb(tx, call)) {
+    await endWithout(tx, call, 'empty')
+    return { verdict: 'empty' }
   }
-  return { verdict: 'empty' }
-}
-
-async function invokeRow(
-  tx: Client,
-  { sagaId, step }: Call,
-): Promise<{ input: Json; result: Json; verdict: 'applied' | 'rejected' | 'tombstone' }> {
-  const { rows } = await tx.query(
-    prepared(`SELECT input, result, verdict FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`, [
-      sagaId,
-      step,
+  const { rows } = await tx.query<{ verdict: 'applied' | 'tombstone'; result: Json }>(
+    prepared(`SELECT verdict, result FROM saga_barrier WHERE saga_id = $1 AND step = $2 AND op = 'invoke'`, [
+      call.sagaId,
+      call.step,
     ]),
   )
-  return rows[0]
+  const [row] = rows
+  return row?.verdict === 'applied' ? { verdict: 'applied', result: row.result } : { verdict: 'empty' }
+}
+
+/** Takes the places of both: of an invoke that never came, and of every compensation that is still to come. */
+async function forbid(tx: Client, call: Call): Promise<void> {
+  await endWithout(tx, call, 'forbidden')
+  await entomb(tx, call)
+}
+
+/** Puts a verdict in the place of a compensation, unless that has one. */
+async function endWithout(tx: Client, { sagaId, step }: Call, verdict: 'empty' | 'forbidden'): Promise<void> {
+  await tx.query(
+    prepared(
+      `INSERT INTO saga_barrier (saga_id, step, op, written_by, verdict) VALUES ($1, $2, 'compensate', 'compensate', $3)
+     ON CONFLICT DO NOTHING`,
+      [sagaId, step, verdict],
+    ),
+  )
 }

@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { textOf } from '../errors.js'
 import { refusedStatement } from './db.js'
 import { redacted } from './secrets.js'
 
@@ -24,13 +25,22 @@ export function loggedError(error: unknown, secrets: string[] = []): unknown {
 
 function describe(error: Error, secrets: string[]): LoggedError {
   const { type = error.name, code } = error as { type?: unknown; code?: unknown }
-  const frames = error.stack?.split('\n').filter((line) => /^\s+at /.test(line))
+  const frames = framesOf(error)
   return {
-    type: String(type),
+    type: textOf(type),
     message: redacted(messageOf(error), secrets),
     ...((typeof code === 'string' || typeof code === 'number') && { code }),
-    ...(frames && frames.length > 0 && { stack: frames.join('\n') }),
+    ...(frames.length > 0 && { stack: frames.join('\n') }),
     ...(types.isNativeError(error.cause) && { cause: describe(error.cause, secrets) }),
+  }
+}
+
+/** What makes the stack of an error may read its name and message, and break on those that are no texts. */
+function framesOf(error: Error): string[] {
+  try {
+    return error.stack?.split('\n').filter((line) => /^\s+at /.test(line)) ?? []
+  } catch {
+    return []
   }
 }
 
@@ -38,5 +48,6 @@ function describe(error: Error, secrets: string[]): LoggedError {
 function messageOf(error: Error): string {
   const refused = refusedStatement(error)
   if (refused) return refused
-  return error.name === 'SyntaxError' ? error.message.replace(/"[^]*"/, '"…"') : error.message
+  const message = textOf(error)
+  return error.name === 'SyntaxError' ? message.replace(/"[^]*"/, '"…"') : message
 }

@@ -26,6 +26,8 @@ export function nestedSaga(store: SagaStore, nestedId: string): BarredParticipan
       return record.compensations.some(({ status }) => status === 'done' || status === 'resolved') ? 'done' : 'empty'
     },
     settle: () => Promise.reject(new Error(`Saga ${nestedId} is nested and no pivot`)),
+    // What a nested saga decides stands in its own row.
+    forbid: () => Promise.resolve(),
     probe: () => Promise.resolve(undefined),
     verify: () => Promise.resolve(undefined),
   }

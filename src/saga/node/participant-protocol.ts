@@ -6,6 +6,8 @@ import type { Json } from '../types.js'
 export const ProblemType = {
   /** 422: the service says no, and keeps to it. */
   Rejected: 'urn:saga-participant:rejected',
+  /** 422: the work was rolled back, for its result can't be told. */
+  InvalidResult: 'urn:saga-participant:invalid-result',
   /** 409: the step has been compensated before; nothing was done. */
   LateInvoke: 'urn:saga-participant:late-invoke',
   /** 4xx: the call itself is not right; nothing was done. */

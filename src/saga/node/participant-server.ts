@@ -20,6 +20,7 @@ import { isDatabaseAway, makePool, participantBounds, refusedStatement, whileAwa
 import { InjectedCrash } from './failure-injection.js'
 import { loggedError } from './logged-error.js'
 import { fromHeader, isStorable, MAX_BODY_BYTES, ProblemType } from './participant-protocol.js'
+import { watchStrayRejections } from './participant-code.js'
 import { makeParticipants } from './participants.js'
 
 export interface ParticipantServerOptions {
@@ -59,10 +60,15 @@ export async function startParticipantServer(options: ParticipantServerOptions):
     onError: (error) => logger.warn({ err: error }, 'A database connection broke'),
   })
   const app = makeParticipantApp(options, pool)
+  const endStrayWatch = watchStrayRejections(logger)
+  const close = async () => {
+    endStrayWatch()
+    await pool.end()
+  }
   try {
     await app.listen({ host, port })
   } catch (error) {
-    await pool.end()
+    await close()
     if ((error as { code?: string }).code !== 'EADDRINUSE') throw error
     throw new Error(`Port ${port} is in use; PORT moves the service to another one (0: any free one).`, {
       cause: error,
@@ -73,7 +79,7 @@ export async function startParticipantServer(options: ParticipantServerOptions):
     url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}`,
     async stop() {
       await app.close()
-      await pool.end()
+      await close()
     },
   }
 }
@@ -139,6 +145,10 @@ function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): Fast
     return { verdict: await (await barred(body, call.step)).compensate({ ...call, ...corrected }) }
   })
   post('/settle', Type.Object({}, closed), (call) => plain.settle(call))
+  post('/forbid', Type.Object({}, closed), async (call) => {
+    await plain.forbid(call)
+    return {}
+  })
   post('/probe', Type.Object({ input }, closed), async (call, body) => {
     const found = await plain.probe({ ...call, input: body.input ?? null })
     if (!found) throw notOffered('probe')
@@ -273,6 +283,7 @@ function textsOf(body: unknown): string[] {
 function explain(error: FastifyError): Problem {
   if (error instanceof Problem) return error
   if (isFailure(error, FailureType.Rejected)) return new Problem(422, ProblemType.Rejected, error.message)
+  if (isFailure(error, FailureType.InvalidResult)) return new Problem(422, ProblemType.InvalidResult, error.message)
   if (isFailure(error, FailureType.LateInvoke)) return new Problem(409, ProblemType.LateInvoke, error.message)
   if (error instanceof ApplicationFailure) return new Problem(500, ProblemType.OutcomeUnknown, error.message)
   if (error.validation) return explainValidation(error.validation)

@@ -1,8 +1,9 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { lateInvoke, outcomeUnknown, rejected, unavailable } from '../errors.js'
-import type { Json, Operation } from '../types.js'
+import { invalidResult, lateInvoke, outcomeUnknown, rejected, unavailable } from '../errors.js'
+import { checkedResult } from '../result.js'
+import type { Json, Operation, SettleVerdict } from '../types.js'
 import type { BarredParticipant, Call } from './barrier.js'
 import type { Injection } from './failure-injection.js'
 import { isStorable, MAX_BODY_BYTES, ProblemType, toHeader } from './participant-protocol.js'
@@ -32,11 +33,19 @@ export function remoteParticipant(
   moreHeaders: () => Record<string, string> = () => ({}),
 ): { as(injection: Injection | undefined): BarredParticipant } {
   const ask = makeAsking(name, url, moreHeaders)
+  // Its participant server refuses one that is too large before it commits; another service need not.
+  const told = (result: Json) => ({ result: checkedResult(result, name).result })
   return {
     as(injection) {
       const bring = (op: Operation) => {
         const failures = injection?.failures.filter(({ on, mode }) => on === op && mode !== 'none') ?? []
         return injection && failures.length > 0 ? { injection: { ...injection, failures } } : {}
+      }
+      const settle = async (call: Call): Promise<SettleVerdict> => {
+        const { verdict, result } = await ask('settle', call, {})
+        if (verdict === 'empty') return { verdict }
+        if (verdict === 'applied' && result !== undefined) return { verdict, ...told(result) }
+        throw malformed(name)
       }
       return {
         async invoke(call) {
@@ -44,26 +53,26 @@ export function remoteParticipant(
           const answer = await ask('invoke', call, { input, ...(decisions && { decisions }), ...bring('invoke') })
           const { verdict, result } = answer
           if ((verdict !== 'applied' && verdict !== 'duplicate') || result === undefined) throw malformed(name)
-          return { verdict, result }
+          return { verdict, ...told(result) }
         },
         async compensate(call) {
           const corrected = call.input === undefined ? {} : { input: call.input }
           const { verdict } = await ask('compensate', call, { ...corrected, ...bring('compensate') })
-          if (verdict !== 'done' && verdict !== 'empty') throw malformed(name)
+          if (verdict !== 'done' && verdict !== 'empty' && verdict !== 'forbidden') throw malformed(name)
           return verdict
         },
-        async settle(call) {
-          const { verdict, result } = await ask('settle', call, {})
-          if (verdict === 'empty') return { verdict }
-          if (verdict === 'applied' && result !== undefined) return { verdict, result }
-          throw malformed(name)
+        settle,
+        async forbid(call) {
+          const answer = await ask('forbid', call, {}, true)
+          // A service that was made before there was `forbid`: it can at least refuse a late invoke.
+          if (answer === notOffered) await settle(call)
         },
         async probe(call) {
           const answer = await ask('probe', call, { input: call.input }, true)
           if (answer === notOffered) return undefined
           const { applied, result } = answer
           if (applied === false) return { applied }
-          if (applied === true && result !== undefined) return { applied, result }
+          if (applied === true && result !== undefined) return { applied, ...told(result) }
           throw malformed(name)
         },
         async verify(call) {
@@ -93,6 +102,7 @@ function makeAsking(name: string, url: string, moreHeaders: () => Record<string,
     if (isOptional && (status === 404 || status === 501)) return notOffered
     const { type, detail } = problem
     if (operation === 'invoke' && status === 422 && type === ProblemType.Rejected) throw rejected(detail)
+    if (operation === 'invoke' && status === 422 && type === ProblemType.InvalidResult) throw invalidResult(detail)
     if (operation === 'invoke' && status === 409 && type === ProblemType.LateInvoke) throw lateInvoke(call)
     const message = `${name} answered ${status}${detail && `: ${detail}`}`
     if (status === 503 && type === ProblemType.Unavailable) throw unavailable(message)

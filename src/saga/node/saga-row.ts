@@ -105,10 +105,15 @@ function tell(
   onLogged({ sagaId, type, status: changes.status ?? status, startedAt }, entries)
 }
 
-/** The same for many sagas at once, a statement for those of which the same columns change. */
+/**
+ * The same for many sagas at once, a statement for those of which the same columns change. Of two changes of one saga the
+ * second is not written: it was made without the first, and PostgreSQL would take either of them.
+ */
 export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged): Promise<(string | undefined)[]> {
+  const firsts = new Map<string, Change>()
+  for (const one of all) if (!firsts.has(one.record.sagaId)) firsts.set(one.record.sagaId, one)
   const alike = new Map<string, Change[]>()
-  for (const one of all) {
+  for (const one of firsts.values()) {
     const key = Object.keys(one.changes).join()
     const some = alike.get(key)
     if (some) some.push(one)
@@ -147,10 +152,10 @@ export async function writeMany(db: Queryable, all: Change[], onLogged: OnLogged
     )
     for (const { sagaId, version } of changed) written.set(sagaId, version)
   }
-  for (const { record, changes, entries } of all) {
+  for (const { record, changes, entries } of firsts.values()) {
     if (written.has(record.sagaId)) tell(onLogged, record, changes, entries)
   }
-  return all.map(({ record }) => written.get(record.sagaId))
+  return all.map((one) => (firsts.get(one.record.sagaId) === one ? written.get(one.record.sagaId) : undefined))
 }
 
 const columnTypes: Record<keyof typeof columnNames, string> = {

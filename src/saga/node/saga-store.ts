@@ -1,5 +1,13 @@
 import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
-import { FailureType, deadlineExceeded, invalidInput, lateInvoke, sagaIdTaken, type InputProblem } from '../errors.js'
+import {
+  FailureType,
+  deadlineExceeded,
+  invalidInput,
+  lateInvoke,
+  sagaIdTaken,
+  storable,
+  type InputProblem,
+} from '../errors.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
   Changed,
@@ -111,6 +119,12 @@ export type DecisionAnswer =
 export type MatchedAnswer = { kind: 'recorded'; decision: RecordedDecision } | { kind: 'refused'; why: string }
 
 const STARTED_ANEW = 'taken up again: its last run was gone, and it was started anew'
+
+/** A step whose operation an operator has had the last word on. */
+export interface Decided {
+  step: string
+  op: 'invoke' | 'compensate'
+}
 
 /** How much time calls and sagas have. */
 export type Times = Pick<RunSettings, 'stepTimeoutMs' | 'deadlineMs'>
@@ -240,7 +254,7 @@ export class SagaStore {
         [
           sagaId,
           saga.type,
-          saga.label(input),
+          storable(saga.label(input)),
           toJsonb(saga.view(input)),
           toJsonb(this.#keys.seal(input)),
           this.#keys.hash(hashed),
@@ -405,9 +419,7 @@ export class SagaStore {
   /** Read before each attempt. Throws where the saga has no row. */
   async beginAttempt(sagaId: string, order: InvokeOrder | CompensateOrder): Promise<AttemptStart> {
     const { step, op } = order
-    // Of a pivot somebody may have been told that it is not called any more: that has to be heard.
-    const isLatestEnough = op === 'compensate' || (op === 'invoke' && order.kind === 'compensatable')
-    const found = await this.#table.getForAttempt(sagaId, isLatestEnough)
+    const found = await this.#table.getForAttempt(sagaId)
     if (!found) throw new Error(`Saga ${sagaId} has no row in table saga`)
     const { record, inForce } = found
     if (
@@ -477,27 +489,23 @@ export class SagaStore {
    * no return. A nested saga hands its undo over to its parent instead, and stays open.
    */
   complete(sagaId: string, result: Json): Promise<CompletionClaim> {
-    return this.#change(
-      sagaId,
-      async (record, save, tx) => {
-        if (isEnded(record)) {
-          return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
-        }
-        if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
-        if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
-        if (record.parentId !== null) {
-          await save({ result, handedOverAt: record.handedOverAt ?? record.readAt }, [])
-          return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
-        }
-        // Its nested sagas in the same transaction.
-        if (!tx && hasNested(record)) throw new LockFirst()
-        const { changes, entries, endedAt } = afterCompletion(record, result)
-        await save(changes, entries)
-        if (tx) await completeNested(tx, record, this.onLogged)
-        return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
-      },
-      this.#table.latest(sagaId),
-    )
+    return this.#change(sagaId, async (record, save, tx) => {
+      if (isEnded(record)) {
+        return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
+      }
+      if (record.fate === 'rollback') return { go: 'rollback', cause: causeOf(record) }
+      if (record.cancel && !isPastPivot(record)) return { go: 'rollback', cause: cancelCause(record.cancel) }
+      if (record.parentId !== null) {
+        await save({ result, handedOverAt: record.handedOverAt ?? record.readAt }, [])
+        return { go: 'ended', ending: { fate: 'completed', result }, endedAt: undefined }
+      }
+      // Its nested sagas in the same transaction.
+      if (!tx && hasNested(record)) throw new LockFirst()
+      const { changes, entries, endedAt } = afterCompletion(record, result)
+      await save(changes, entries)
+      if (tx) await completeNested(tx, record, this.onLogged)
+      return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
+    })
   }
 
   /**
@@ -520,24 +528,20 @@ export class SagaStore {
 
   /** open → rollback, with the log's one ROLLBACK row. One that is claimed already keeps its first cause. */
   claimRollback(sagaId: string, { cause, reached }: RollbackOrder): Promise<RollbackClaim> {
-    return this.#change(
-      sagaId,
-      async (record, save) => {
-        if (isEnded(record)) return ended(record)
-        // By an earlier run of it, whose last call outlived it: whether that stays is its parent's to say.
-        if (record.handedOverAt) return handedOver(record)
-        const claims = record.claims + 1
-        const claimed = (now: SagaRecord): RollbackClaim => {
-          const due = dueCompensations(now.steps, now.compensations).map((one) => this.#opened(one))
-          return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
-        }
-        if (record.fate === 'rollback') return claimed(await save({ claims }, []))
-        const spoken = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
-        const { changes, entries } = afterClaim(record, { cause: spoken, reached })
-        return claimed(await save({ ...changes, claims }, entries))
-      },
-      this.#table.latest(sagaId),
-    )
+    return this.#change(sagaId, async (record, save) => {
+      if (isEnded(record)) return ended(record)
+      // By an earlier run of it, whose last call outlived it: whether that stays is its parent's to say.
+      if (record.handedOverAt) return handedOver(record)
+      const claims = record.claims + 1
+      const claimed = (now: SagaRecord): RollbackClaim => {
+        const due = dueCompensations(now.steps, now.compensations).map((one) => this.#opened(one))
+        return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
+      }
+      if (record.fate === 'rollback') return claimed(await save({ claims }, []))
+      const spoken = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
+      const { changes, entries } = afterClaim(record, { cause: spoken, reached })
+      return claimed(await save({ ...changes, claims }, entries))
+    })
   }
 
   /** Says that a step waits for a person; or has the decision that came already. */
@@ -604,14 +608,15 @@ export class SagaStore {
     )
   }
 
-  /** Notes that a run acts on a decision: from then on nobody needs to be told of it. With the steps done by hand. */
+  /** Notes that a run acts on a decision: from then on nobody needs to be told of it. With what operators have settled. */
   takeDecision(
     sagaId: string,
     order: { step: string; number: number },
-  ): Promise<{ view: SagaView; byHand: { step: string }[] }> {
+  ): Promise<{ view: SagaView; byHand: Decided[] }> {
     return this.#change(sagaId, async (record, save) => {
       const taken = record.decidedAt ? await save(afterTaking(record, order), []) : record
-      return { view: toView(taken), byHand: taken.steps.filter(({ isByHand }) => isByHand) }
+      const done = taken.steps.filter(({ isByHand }) => isByHand).map(({ step }) => ({ step, op: 'invoke' as const }))
+      return { view: toView(taken), byHand: [...done, ...undoneByHand(taken)] }
     })
   }
 
@@ -631,21 +636,17 @@ export class SagaStore {
   closeRolledBack(
     sagaId: string,
     { verified, isBarred }: { verified: boolean; isBarred: boolean },
-  ): Promise<Closing | { go: 'bar'; steps: { step: string }[] }> {
-    return this.#change(
-      sagaId,
-      async (record, save) => {
-        if (record.fate !== 'rollback') return ended(record)
-        const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
-        if (due.length > 0) return { go: 'on', due: due.map((one) => this.#opened(one)), view: toView(record) }
-        const byHand = record.compensations.filter(({ status }) => status === 'resolved' || status === 'skipped')
-        if (byHand.length > 0 && !isBarred) return { go: 'bar', steps: byHand }
-        if (!verified && isDoubtful(record)) return { go: 'verify' }
-        const { changes, entries } = afterRollback(record)
-        return ended(await save(changes, entries))
-      },
-      this.#table.latest(sagaId),
-    )
+  ): Promise<Closing | { go: 'bar'; steps: Decided[] }> {
+    return this.#change(sagaId, async (record, save) => {
+      if (record.fate !== 'rollback') return ended(record)
+      const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
+      if (due.length > 0) return { go: 'on', due: due.map((one) => this.#opened(one)), view: toView(record) }
+      const byHand = undoneByHand(record)
+      if (byHand.length > 0 && !isBarred) return { go: 'bar', steps: byHand }
+      if (!verified && isDoubtful(record)) return { go: 'verify' }
+      const { changes, entries } = afterRollback(record)
+      return ended(await save(changes, entries))
+    })
   }
 
   /**
@@ -753,6 +754,13 @@ export class SagaStore {
     }
     return within ? locked(within) : withTransaction(this.pool, locked)
   }
+}
+
+/** Compensations that operators have resolved or skipped. */
+function undoneByHand({ compensations }: SagaRecord): Decided[] {
+  return compensations
+    .filter(({ status }) => status === 'resolved' || status === 'skipped')
+    .map(({ step }) => ({ step, op: 'compensate' }))
 }
 
 type Work<T, Tx> = (record: SagaRecord, save: Save, tx: Tx) => Promise<T>

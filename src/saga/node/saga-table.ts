@@ -3,7 +3,7 @@ import type { Failures } from '../failure.js'
 import type { Json } from '../types.js'
 import { Gathering, type GatheringOptions } from './gathering.js'
 import type { OnLogged } from './saga-metrics.js'
-import { isEnded, recordColumns, type SagaRecord, type StepRecord } from './saga-record.js'
+import { recordColumns, type SagaRecord, type StepRecord } from './saga-record.js'
 import {
   announcement,
   readColumns,
@@ -30,27 +30,6 @@ export interface IntentRow {
 /** Sagas of a statement at most, and such statements at once: what is read first is gone on with while others are read. */
 const AT_ONCE = { most: 125, atOnce: 4 }
 
-/** Records younger than this may be gone on with as they are, where a change by others is found out when they are written. */
-const LATEST_MS = 1_000
-const MOST_LATEST = 5_000
-
-/** Sagas as they were written last. Each is taken once. */
-class Latest {
-  readonly #records = new Map<string, { record: ReadRecord; at: number }>()
-
-  set(record: ReadRecord): void {
-    if (isEnded(record)) return
-    if (this.#records.size >= MOST_LATEST) this.#records.clear()
-    this.#records.set(record.sagaId, { record, at: Date.now() })
-  }
-
-  take(sagaId: string): ReadRecord | undefined {
-    const found = this.#records.get(sagaId)
-    this.#records.delete(sagaId)
-    return found && Date.now() - found.at < LATEST_MS ? found.record : undefined
-  }
-}
-
 /** The row of a saga that is to be written where there is room. */
 export type NewRow = IntentRow & { idempotency_key: string | null; maxOpen: number }
 
@@ -74,8 +53,6 @@ export class SagaTable {
         reads: Gathering<string, ReadRecord | undefined>
         writes: Gathering<Change, string | undefined>
         failures: Gathering<undefined, FailuresInForce>
-        /** As they were written last, for who goes on with them. */
-        latest: Latest
       }
     | undefined
 
@@ -93,7 +70,6 @@ export class SagaTable {
       failures: new Gathering((asks) => this.#readFailures().then((found) => asks.map(() => found)), {
         most: Infinity,
       }),
-      latest: new Latest(),
     }
   }
 
@@ -103,15 +79,11 @@ export class SagaTable {
     return rows[0]
   }
 
-  /** With what is in force. `isLatestEnough`: as it was written last here, where that is not long ago. */
-  async getForAttempt(
-    sagaId: string,
-    isLatestEnough: boolean,
-  ): Promise<{ record: ReadRecord; inForce: FailuresInForce } | undefined> {
+  /** With what is in force. */
+  async getForAttempt(sagaId: string): Promise<{ record: ReadRecord; inForce: FailuresInForce } | undefined> {
     if (this.#together) {
       const { reads, failures } = this.#together
-      const known = isLatestEnough ? this.latest(sagaId) : undefined
-      const [record, inForce] = await Promise.all([known ?? reads.add(sagaId), failures.add(undefined)])
+      const [record, inForce] = await Promise.all([reads.add(sagaId), failures.add(undefined)])
       return record && { record, inForce }
     }
     const { rows } = await this.pool.query<ReadRecord & FailuresInForce>(
@@ -127,22 +99,13 @@ export class SagaTable {
     return { record, inForce: { everywhere, generation } }
   }
 
-  /** As it was written last here, where that is not long ago; once. A change by others is found out when it is written. */
-  latest(sagaId: string): ReadRecord | undefined {
-    return this.#together?.latest.take(sagaId)
-  }
-
   /** Writes a new row; undefined where there is no room for it, or its id or key is taken. */
   async insert(row: NewRow): Promise<SagaRecord | undefined> {
     return this.#together ? this.#together.inserts.add(row) : (await this.#insertMany([row])).at(0)
   }
 
-  readonly write: Write = async (change) => {
-    if (!this.#together) return write(this.pool, change, this.options.onLogged)
-    const version = await this.#together.writes.add(change)
-    if (version !== undefined) this.#together.latest.set({ ...change.record, ...change.changes, version })
-    return version
-  }
+  readonly write: Write = (change) =>
+    this.#together ? this.#together.writes.add(change) : write(this.pool, change, this.options.onLogged)
 
   /** Those that there is room for, and whose id and key nobody has. */
   async #insertMany(rows: NewRow[]): Promise<(SagaRecord | undefined)[]> {

@@ -21,6 +21,7 @@ import { makePool, participantBounds, sagaBounds, type Pool } from './db.js'
 import { SagaMirror } from './mirror.js'
 import { makeBulkActivities, SagaBulks } from './saga-bulk.js'
 import { makeDecisionsActivities, SagaDecisions } from './saga-decisions.js'
+import { watchStrayRejections } from './participant-code.js'
 import { makeParticipants } from './participants.js'
 import type { PayloadKeys } from './payload-keys.js'
 import type { LogEntry } from './projection.js'
@@ -92,8 +93,10 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
   })
   const pools = [pool, participantPool, bulkPool, bulkParticipantPool]
   let endWatch = () => {}
+  const endStrayWatch = watchStrayRejections(logger)
   const closePools = async () => {
     endWatch()
+    endStrayWatch()
     await Promise.all(pools.map((one) => one.end()))
   }
   try {

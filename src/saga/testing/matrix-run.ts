@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, Worker, type ReplayWorkerOptions } from '@temporalio/worker'
+import { textOf } from '../errors.js'
 import type { AnyService } from '../node/barrier.js'
 import { bundleSagas } from '../node/bundle.js'
 import { makePool, withTransaction, type Client as DbClient, type Pool } from '../node/db.js'
@@ -195,7 +196,7 @@ export class MatrixRun {
         const rest = await this.#untilRest({ one, n, sagaId, taskQueue: worker.taskQueue, script, end })
         problems = problemsOf(one, steps, expected, rest)
       } catch (error) {
-        problems = [(error as Error).message]
+        problems = [textOf(error)]
       } finally {
         end()
       }

@@ -216,6 +216,24 @@ function makeRules(url: string, options: ConformanceOptions): Record<string, () 
       expectSeen('its compensation', await seen(compensate(refused)), 'done')
     },
 
+    'after forbid (where it has it) a compensation runs nothing, and an invoke is late': async () => {
+      const call = newCall()
+      await invoke(call)
+      // A service without it is asked to settle, which does not hold a compensation back.
+      if (!(await hasForbid(url, call))) throw new Skipped('it has no forbid')
+      await participant.forbid(call)
+      expectSeen('the compensation', await seen(compensate(call)), 'forbidden')
+      await expectEffects('after it', call, 1)
+      const never = newCall()
+      await participant.forbid(never)
+      await expectLate('after forbid', never)
+      const undone = newCall()
+      await invoke(undone)
+      await compensate(undone)
+      await participant.forbid(undone)
+      expectSeen('a compensation that was done before, sent again', await seen(compensate(undone)), 'done')
+    },
+
     'calls that are not right are problems, and do nothing': () => checkBadCalls(url, newCall, compensate),
 
     'settle (where it has it) says applied, or makes sure that it never will be': async () => {
@@ -245,6 +263,13 @@ function makeRules(url: string, options: ConformanceOptions): Record<string, () 
       await compensate(call)
     },
   }
+}
+
+/** Forbids it, where the participant can. */
+async function hasForbid(url: string, { sagaId, step }: Call): Promise<boolean> {
+  const headers = { 'content-type': json, 'saga-id': toHeader(sagaId), 'saga-step': toHeader(step) }
+  const { status } = await fetch(`${url}/forbid`, { method: 'POST', headers, body: '{}' })
+  return status !== 404 && status !== 501
 }
 
 function refusedOr(input: Json | undefined): Json {

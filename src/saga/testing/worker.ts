@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { Client } from '@temporalio/client'
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker'
 import { pino } from 'pino'
-import { outcomeUnknown, rejected } from '../errors.js'
+import { outcomeUnknown, rejected, textOf } from '../errors.js'
 import type { AnyService, BarredParticipant, Call } from '../node/barrier.js'
 import { makePool } from '../node/db.js'
 import { startSagaWorker } from '../node/saga-worker.js'
@@ -83,7 +83,7 @@ async function around<T>(
     if (before === 'clear') await undoByHand(pool, matrix, { sagaId, step })
     value = before === 'twice' ? await several(go) : await (before === 'refuse' ? isRefusing.run(true, go) : go())
   } catch (error) {
-    await ask({ ...question, at: 'after', end: { error: (error as Error).message } })
+    await ask({ ...question, at: 'after', end: { error: textOf(error) } })
     throw error
   }
   if ((await ask({ ...question, at: 'after', end: { verdict: verdictOf(value) } })) === 'fail') {

@@ -1,11 +1,11 @@
 import { CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
 import { toSagaError } from '../errors.js'
+import { bytesOf, checkedResult, MAX_JSON_BYTES } from '../result.js'
 import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from './calls.js'
 import { CompensationStack, pivotOf } from './compensation-stack.js'
 import type { SagaBody, StepCalls } from './define-saga.js'
-import { sizeProblem } from '../limits.js'
 import { callOf, settlePivot, type Run } from './run.js'
 import { Stop } from './stop.js'
 
@@ -79,8 +79,8 @@ export class WayForward {
     let result: Json = null
     let bug = 'error' in end ? end : undefined
     try {
-      // Here and not when the run closes: a result that is no JSON is a mistake like any other.
-      if ('result' in end) result = asJson(end.result)
+      // Here and not when the run closes: a result that is no JSON, or too large, is a mistake like any other.
+      if ('result' in end) result = checkedResult(end.result, 'the saga').result
     } catch (error) {
       bug = { error }
     }
@@ -126,8 +126,10 @@ export class WayForward {
   #call(step: string, input: Json): Promise<Json | undefined> {
     if (this.#stoppedBy) return this.#fail(stoppedError(this.#stoppedBy))
     try {
-      const problem = sizeProblem(input)
-      if (problem) throw new TypeError(`The input of step ${step} ${problem}`)
+      const bytes = bytesOf(JSON.stringify(input ?? null))
+      if (bytes > MAX_JSON_BYTES) {
+        throw new TypeError(`the input of step ${step} has ${bytes} bytes as JSON; ${MAX_JSON_BYTES} is the most`)
+      }
       // Before the call: one whose answer never comes may have taken effect.
       this.stack.register(step)
     } catch (error) {
@@ -236,20 +238,6 @@ export function causeOf(error: unknown): RollbackCause {
 }
 
 const never = new Promise<never>(() => {})
-
-/** A saga's result as it is kept; one that returns nothing has null. */
-function asJson(result: unknown): Json {
-  let problem: string | undefined
-  try {
-    // A function or a symbol has no text, and throws nothing.
-    const isJson = result === undefined || JSON.stringify(result) !== undefined
-    problem = isJson ? sizeProblem(result) : `is no JSON: it is a ${typeof result}`
-  } catch (error) {
-    problem = `is no JSON: ${toSagaError(error).message}`
-  }
-  if (problem !== undefined) throw new TypeError(`The saga's result ${problem}`)
-  return (result ?? null) as Json
-}
 
 function stoppedError({ failedStep, error }: RollbackCause): Error {
   return new CancelledFailure(
