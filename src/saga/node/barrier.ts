@@ -1,4 +1,5 @@
 import { prepared, withTransaction, type AndCommit, type Client, type Pool } from './db.js'
+import { checkResult } from './checked-result.js'
 import { Gathering } from './gathering.js'
 import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
@@ -99,6 +100,7 @@ export function throughBarrier(pool: Pool, participant: AnyService): BarredParti
     async probe({ sagaId, input }) {
       if (!participant.probe) return undefined
       const found = await withTransaction(pool, (tx) => participant.probe?.(tx, { sagaId, input }) ?? none)
+      if (found?.applied) checkResult(participant.name, found.result)
       return found?.applied ? { applied: true, result: found.result ?? null } : { applied: false }
     },
     async verify({ sagaId }) {
@@ -148,6 +150,7 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall, and
   )
   if (rowCount === 0) return kept(tx, call)
   const result = (await participant.invoke(tx, { sagaId, input })) ?? null
+  checkResult(participant.name, result)
   andCommit(
     tx.query(
       prepared(
@@ -182,6 +185,7 @@ async function invokeAll(
     }
     const refusals = results.map((result) => {
       if (result instanceof Error && !isFailure(result, FailureType.Rejected)) throw result
+      if (!(result instanceof Error)) checkResult(participant.name, result)
       return result instanceof Error ? result : undefined
     })
     andCommit(
