@@ -11,7 +11,10 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  return { ...(toView(withRunning(record)) as Omit<Saga, 'links'>), links: toLinks(record, links) }
+  const saga = toView(withRunning(record)) as Omit<Saga, 'links'>
+  // A number in sagas that completed before ids were strings.
+  const userId = saga.userId === undefined ? {} : { userId: String(saga.userId) }
+  return { ...saga, ...userId, links: toLinks(record, links) }
 }
 
 /** What a rollback would do now. */

@@ -34,7 +34,7 @@ const service: Service = {
     const { rowCount } = await tx.query('DELETE FROM table_a WHERE saga_id = $1 AND username = $2 AND id = $3', [
       sagaId,
       (input as { username: string }).username,
-      (result as { userId: number }).userId,
+      (result as { userId: string }).userId,
     ])
     if (rowCount !== 1) throw new Error('the row to compensate is not there')
   },
@@ -91,13 +91,13 @@ const tombstone = ['compensate by compensate: empty', 'invoke by compensate: tom
 test('an invoke is applied once, and its duplicates are answered with its result', async () => {
   const call = newCall()
   const first = await barred.invoke(call)
-  expect(first).toEqual({ verdict: 'applied', result: { userId: expect.any(Number) } })
+  expect(first).toEqual({ verdict: 'applied', result: { userId: expect.any(String) } })
   expect(await barred.invoke(call)).toEqual({ verdict: 'duplicate', result: first.result })
   expect(await barred.invoke({ ...call, input: { username: 'eve' } })).toEqual({
     verdict: 'duplicate',
     result: first.result,
   })
-  expect(await users(call.sagaId)).toEqual([{ id: (first.result as { userId: number }).userId, username: 'ada' }])
+  expect(await users(call.sagaId)).toEqual([{ id: (first.result as { userId: string }).userId, username: 'ada' }])
   expect(await barrierRows(call.sagaId)).toEqual([applied])
 })
 

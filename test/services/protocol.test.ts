@@ -21,7 +21,7 @@ let server: RunningParticipant
 type Input = { username: string }
 
 /** Refuses, breaks or is away where the user's name says so. */
-const service: Participant<Input, { userId: number }, Client> = {
+const service: Participant<Input, { userId: string }, Client> = {
   name: 'user',
   async invoke(tx, { sagaId, input: { username } }) {
     const { rows } = await tx.query('INSERT INTO table_a (username, saga_id) VALUES ($1, $2) RETURNING id', [
@@ -99,7 +99,7 @@ async function users(sagaId: string): Promise<number> {
 test('an invoke, its duplicate, its compensation and a late invoke are answered with verdicts and a typed problem', async () => {
   const sagaId = randomUUID()
   const first = await call('invoke', { sagaId, body: ada })
-  expect(first).toEqual(answered({ verdict: 'applied', result: { userId: expect.any(Number) as never } }))
+  expect(first).toEqual(answered({ verdict: 'applied', result: { userId: expect.any(String) as never } }))
   expect(await call('invoke', { sagaId, body: ada })).toEqual(
     answered({ verdict: 'duplicate', result: first.body['result'] ?? null }),
   )
@@ -332,7 +332,7 @@ test('injected failures are counted in the own database of the service, and a re
   )
   expect(await users(sagaId)).toBe(0)
   expect((await invoke({ ...ada, ...before })).body).toMatchObject({ verdict: 'applied' })
-  const counted = await pool.query(`SELECT op, calls FROM failure_call WHERE scope = $1`, [`saga ${sagaId}`])
+  const counted = await pool.query(`SELECT op, calls::int FROM failure_call WHERE scope = $1`, [`saga ${sagaId}`])
   expect(counted.rows).toEqual([{ op: 'invoke', calls: 2 }])
   const undo = injection([{ mode: 'first', n: 1, on: 'compensate', when: 'after' }])
   expect((await call('compensate', { sagaId, body: undo })).status).toBe(500)
