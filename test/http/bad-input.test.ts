@@ -194,6 +194,42 @@ test('every field at fault is named at once', async () => {
   expect(paths?.toSorted()).toEqual(['/address', '/failures/D', '/payment', '/role', '/username'])
 })
 
+const inexact: { what: string; value: string; below?: string }[] = [
+  { what: 'an integer of 20 digits', value: '12345678901234567890' },
+  { what: '2^53 + 1', value: '9007199254740993' },
+  { what: '1e400', value: '1e400' },
+  { what: 'a share of 20 digits', value: '0.12345678901234567890' },
+  { what: 'a NUL', value: '"\\u0000"' },
+  { what: 'a NUL in a name', value: '{"\\u0000":1}' },
+  { what: 'half a character', value: '"\\ud800"' },
+  { what: '6,000 levels', value: '['.repeat(6_000) + ']'.repeat(6_000) },
+]
+const word = '"step":"B","action":"retry","reason":"mended","actor":"grace"'
+const entries = [
+  { path: '/saga', body: '{"username":"a","address":"b","payment":"c","failures":{"A":?}}', at: '/failures/A' },
+  { path: '/failures', method: 'PUT', body: '{"A":{"mode":"rate","rate":?}}', at: '/A/rate' },
+  { path: '/saga/x/cancel', body: '{"reason":?}', at: '/reason' },
+  { path: '/saga/x/decision', body: `{${word},"input":?}`, at: '/input' },
+  { path: '/saga/x/decision', body: `{${word},"input":{"to":[1,?]}}`, at: '/input/to/1' },
+  { path: '/saga/decisions', body: `{"filter":{"step":"B","errorType":?},${word}}`, at: '/filter/errorType' },
+  { path: '/saga/bulk', body: '{"sagas":[{"username":?}]}', at: '/sagas/0/username' },
+  { path: '/saga/bulk', type: 'application/x-ndjson', body: '{"username":?}\n', at: '/username' },
+]
+
+test.each(entries.flatMap((entry) => inexact.map((one) => ({ ...entry, ...one }))))(
+  '$path with $what at $at is refused with 400, and the place is named',
+  async ({ path, method = 'POST', type = 'application/json', body, at, value }) => {
+    const text = body.replace('?', value)
+    const headers = { 'content-type': type }
+    const problem = problemOf(await rawRequest(api, { method, path, headers, body: text }))
+    expect(problem.status).toBe(400)
+    const named = problem.errors?.map(({ path }) => path) ?? []
+    // What is nested too deeply is named by where that begins.
+    expect(named).toContainEqual(expect.stringMatching(new RegExp(`^${at}(/0)*$`)))
+    expect(await countRows()).toEqual(before)
+  },
+)
+
 test.each(badBodies.filter(({ what }) => what.startsWith('failures: ')))(
   'PUT /failures refuses $what, and leaves what is in force',
   async ({ body, path = '' }) => {

@@ -64,7 +64,7 @@ const outcomeOf = (call: Promise<{ verdict: string } | string>): Promise<string>
 const late = { type: 'LateInvoke', nonRetryable: true }
 const refused = (message: string) => ({ type: 'Rejected', nonRetryable: true, message })
 
-async function users(sagaId: string): Promise<{ id: number; username: string }[]> {
+async function users(sagaId: string): Promise<{ id: string; username: string }[]> {
   return (await pool.query('SELECT id, username FROM table_a WHERE saga_id = $1', [sagaId])).rows
 }
 
@@ -367,4 +367,52 @@ test.each(pairs)(`$calls at once, ${ROUNDS} times, end as one after the other`, 
       expect(rows.filter((row) => row.includes('?'))).toEqual([])
     }
   }
+})
+
+test('an int8 comes as text, also from who else uses the driver in this process', async () => {
+  const id = '9007199254740993'
+  expect((await pool.query(`SELECT ${id}::bigint AS id`)).rows).toEqual([{ id }])
+})
+
+test('a participant that undoes by the id which its invoke returned removes its own row, of ids beyond 2^53', async () => {
+  await pool.query(
+    `CREATE TABLE parcel (id bigint GENERATED ALWAYS AS IDENTITY (START WITH 9007199254740992) PRIMARY KEY, saga_id text)`,
+  )
+  const parcels = throughBarrier(pool, {
+    name: 'parcel',
+    async invoke(tx, { sagaId }) {
+      const { rows } = await tx.query('INSERT INTO parcel (saga_id) VALUES ($1) RETURNING id', [sagaId])
+      return { id: rows[0].id }
+    },
+    async compensate(tx, { result }) {
+      await tx.query('DELETE FROM parcel WHERE id = $1', [(result as { id: string }).id])
+    },
+  })
+  const [first, second] = [newCall(), newCall()]
+  for (const call of [first, second]) expect(await parcels.invoke(call)).toMatchObject({ verdict: 'applied' })
+  expect(await parcels.compensate(second)).toBe('done')
+  expect((await pool.query('SELECT saga_id FROM parcel')).rows).toEqual([{ saga_id: first.sagaId }])
+})
+
+const circle: Record<string, unknown> = {}
+circle['self'] = circle
+
+test.each<[what: string, result: unknown, words: string]>([
+  ['a BigInt', { id: 1n }, '/id is a BigInt, which JSON does not have; give it as a string'],
+  ['an integer beyond 2^53 - 1', { ids: [2 ** 53] }, '/ids/0 is a number that loses digits here; give it as a string'],
+  ['a number that is none', NaN, 'it is not a finite number'],
+  ['a NUL', '\0', 'it holds a NUL'],
+  ['half a character', { '\ud800': 1 }, 'half a character'],
+  ['10,000 levels', JSON.parse(`${'['.repeat(10_000)}${']'.repeat(10_000)}`), 'nested more than 100 levels deep'],
+  ['a circle', circle, 'nested more than 100 levels deep'],
+])('a result with %s is refused before the commit, and not asked for again', async (_what, result, words) => {
+  const call = newCall()
+  const returning = { ...service, invoke: (tx: Client) => service.invoke(tx, call).then(() => result as Json) }
+  const failure = await throughBarrier(pool, returning)
+    .invoke(call)
+    .catch((error: unknown) => error)
+  expect(failure).toMatchObject({ type: 'OutcomeUnknown', nonRetryable: true, message: expect.stringContaining(words) })
+  expect((failure as Error).message).toMatch(/^user returned a result that cannot be kept, and nothing was committed: /)
+  expect(await users(call.sagaId)).toEqual([])
+  expect(await barrierRows(call.sagaId)).toEqual([])
 })

@@ -61,7 +61,7 @@ function compensatedTogether(service: AnyService, calls: CompensateCall[]): Prom
   return madeTogether(calls, throughBarrier(pool, service).together?.compensate)
 }
 
-async function usersOf(calls: InvokeCall[]): Promise<{ saga_id: string; id: number; username: string }[]> {
+async function usersOf(calls: InvokeCall[]): Promise<{ saga_id: string; id: string; username: string }[]> {
   const ids = calls.map(({ sagaId }) => sagaId)
   return (await pool.query('SELECT saga_id, id, username FROM table_a WHERE saga_id = ANY ($1)', [ids])).rows
 }
@@ -145,6 +145,7 @@ test('one whose undo came first is kept out, and its late call refused', async (
 test.each([
   ['refuses', () => Promise.reject(rejected('no'))],
   ['fails', () => Promise.reject(new Error('broken'))],
+  ['gives a result that cannot be kept', () => Promise.resolve([{ id: '1' }, { id: 2 ** 53 }])],
   ['gives too few results', () => Promise.resolve([{ userId: '1' }])],
 ])('a participant that %s leaves nothing behind', async (_, end) => {
   const service: AnyService = {

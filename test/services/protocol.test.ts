@@ -235,6 +235,17 @@ const bad: {
     detail: expect.stringContaining('half a character'),
   },
   {
+    what: 'an integer beyond 2^53 - 1',
+    body: '{"input":{"username":"ada","id":[9007199254740993]}}',
+    detail: 'The body is not right: /input/id/0 is a number that loses digits here; give it as a string.',
+  },
+  { what: '1e400', body: '{"input":1e400}', detail: 'The body is not right: /input is not a finite number.' },
+  {
+    what: '10,000 levels',
+    body: `{"input":${'['.repeat(10_000)}${']'.repeat(10_000)}}`,
+    detail: 'The body is not right: /input/0/0 is nested more than 100 levels deep.',
+  },
+  {
     what: 'bytes that are not UTF-8',
     body: Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]),
     detail: 'The body is not valid UTF-8.',
