@@ -11,10 +11,13 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  const saga = toView(withRunning(record)) as Omit<Saga, 'links'>
+  const { userId, ...saga } = toView(withRunning(record)) as Omit<Saga, 'links' | 'userId'> & UserId
   // A number in sagas that completed before ids were strings.
-  const userId = saga.userId === undefined ? {} : { userId: String(saga.userId) }
-  return { ...saga, ...userId, links: toLinks(record, links) }
+  return { ...saga, ...(userId !== undefined && { userId: String(userId) }), links: toLinks(record, links) }
+}
+
+interface UserId {
+  userId?: string | number
 }
 
 /** What a rollback would do now. */

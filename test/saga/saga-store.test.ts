@@ -186,8 +186,8 @@ test.each<[what: string, saga: SagaType, input: unknown, words: string]>([
     const own = new SagaStore(pool, [saga])
     const sagaId = randomUUID()
     const order = { type: saga.type, steps: {}, input: input as Json, firstRunId: 'run' }
-    for (const _opening of ['first', 'second']) {
-      const failure = await own.open(sagaId, order, times).catch((error: unknown) => error)
+    const opened = () => own.open(sagaId, order, times).catch((error: unknown) => error)
+    for (const failure of [await opened(), await opened()]) {
       expect(failure).toMatchObject({ type: 'InvalidInput', message: expect.stringContaining(words) })
       expect((failure as Error).message).not.toContain('4242')
     }

@@ -61,7 +61,7 @@ export function useSaga(sagaId: string): WatchedSaga {
       },
       on: {
         log(data) {
-          const row = readLog<LogRow>(data)
+          const row = readLog(data) as LogRow
           waiting.push(row)
           // One that was written while we look; older ones tell nothing of the clocks, but that none is of the future.
           const lag = Date.now() - Date.parse(row.createdAt)

@@ -13,10 +13,11 @@ export function readInput(saga: SagaType, request: unknown): { input: unknown; f
   const read = told(saga, 'parse', () => {
     const parsed = saga.parse(request)
     if (!('problems' in parsed)) return parsed
-    // As texts, whatever they are.
-    return { problems: parsed.problems.map(({ path, message }) => ({ path: String(path), message: String(message) })) }
+    // Whatever else they are is found out here.
+    return { problems: parsed.problems.map(({ path, message }) => ({ path, message })) }
   })
-  if ('problems' in read || 'problems' in read.value) return 'problems' in read ? read : (read.value as Problems)
+  if ('problems' in read) return read
+  if ('problems' in read.value) return read.value
   const wrong = problemsOf(read.value.failures)
   return wrong.length > 0 ? { problems: wrong } : read.value
 }
