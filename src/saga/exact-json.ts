@@ -52,6 +52,11 @@ export function problemsOf(value: unknown, most = MOST_PROBLEMS): InputProblem[]
   return problems
 }
 
+/** The problem of a value that is nested too deeply: to write it as JSON can overflow the stack. */
+export function depthProblemOf(value: unknown): InputProblem | undefined {
+  return problemsOf(value, Infinity).find(({ message }) => message === problem.depth)
+}
+
 /** As JSON.stringify takes it: a Date is its text. */
 function asJson(value: unknown): unknown {
   const { toJSON } = (typeof value === 'object' && value !== null ? value : {}) as { toJSON?: unknown }

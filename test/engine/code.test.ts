@@ -36,6 +36,21 @@ test.concurrent.each([
   expect(await failedTasks(sagaId)).toEqual([])
 })
 
+test.concurrent('input that is nested too deeply to be handed on closes the run as Failed, InvalidInput', async () => {
+  const workflowId = 'unkept 300,000 levels'
+  // No client of this language could send it.
+  await engine.client.workflowService.startWorkflowExecution({
+    namespace: sagas.where.namespace,
+    workflowId,
+    requestId: workflowId,
+    workflowType: { name: 'mistakeSaga' },
+    taskQueue: { name: 'saga' },
+    input: { payloads: [{ metadata: { encoding: Buffer.from('json/plain') }, data: Buffer.from(nested(300_000)) }] },
+  })
+  expect(await sagas.closing(workflowId)).toMatchObject({ status: 'FAILED', failure: { type: 'InvalidInput' } })
+  expect(await failedTasks(workflowId)).toEqual([])
+})
+
 // What the code does, the saga's error, the failed step where there is one.
 test.concurrent.each<[bug: string, error: { type: string; message: string }, failedStep?: string]>([
   ['an Error', { type: 'Error', message: 'it went wrong' }],

@@ -229,7 +229,7 @@ export class SagaStore {
     const wrongId = idProblems(sagaId)
     // Most come with an intent.
     const seen = wrongId.length > 0 ? undefined : await this.get(sagaId)
-    const read = readInput(saga, order.input)
+    const read = order.problem ? { problems: [order.problem] } : readInput(saga, order.input)
     // What is in its row already is not refused any more. One that was refused has no hash.
     const isKept = seen !== undefined && seen.inputHash !== ''
     const described = 'problems' in read ? read : isKept ? undefined : describe(saga, read.input)
