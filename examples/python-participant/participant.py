@@ -5,6 +5,7 @@ transaction of the business rows; `Payment` is all that another service would wr
 """
 
 import json
+import math
 import os
 import queue
 import re
@@ -13,6 +14,7 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager
+from decimal import Decimal
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +25,7 @@ import pg8000.native
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 MAX_RESULT_BYTES = 1_000_000
+MAX_DEPTH = 100
 NOT_GIVEN = object()
 MAX_CONNECTIONS = 16
 TYPES = "urn:saga-participant:"
@@ -67,8 +70,10 @@ class Payment:
         if not isinstance(given, dict) or set(given) != {"userId", "payment"}:
             raise invalid("The input must have userId and payment, and nothing else.")
         user_id, payment = given["userId"], given["payment"]
-        if type(user_id) is not int or not 1 <= user_id < 2**63:
-            raise invalid("The input is not right: userId must be a number from 1.")
+        # A string, for JSON's readers round integers beyond 2^53. Sagas that began before ids were strings bring a number.
+        is_id = isinstance(user_id, str) and re.fullmatch(r"[1-9][0-9]{0,18}", user_id) or type(user_id) is int
+        if not is_id or not 1 <= int(user_id) < 2**63:
+            raise invalid("The input is not right: userId must be a string of digits, from 1.")
         if not isinstance(payment, str) or payment == "":
             raise invalid("The input is not right: payment must be a text that is not empty.")
 
@@ -77,11 +82,11 @@ class Payment:
             raise Rejected("a payment method that has expired is refused")
         rows = db.run(
             "INSERT INTO payment_method (user_id, method, saga_id) VALUES (:user, :method, :saga) RETURNING id",
-            user=given["userId"],
+            user=int(given["userId"]),
             method=given["payment"],
             saga=saga_id,
         )
-        return {"paymentId": rows[0][0]}
+        return {"paymentId": str(rows[0][0])}
 
     def compensate(self, db, saga_id, given, result):
         db.run("DELETE FROM payment_method WHERE saga_id = :saga", saga=saga_id)
@@ -389,7 +394,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != "application/json":
             raise invalid("Send the body as application/json.", 415)
         try:
-            body = json.loads(raw.decode("utf-8"), parse_constant=refuse_constant)
+            body = json.loads(
+                raw.decode("utf-8"), parse_constant=refuse_constant, parse_int=exact_int, parse_float=exact_float
+            )
             # As PostgreSQL keeps it: no NUL, no half characters.
             if "\x00" in flat(body):
                 raise ValueError("NUL")
@@ -448,14 +455,30 @@ def refuse_constant(name):
     raise ValueError(name)
 
 
-def flat(value):
-    """All texts of a JSON value, keys too."""
+def exact_int(digits):
+    """Python holds it exactly, but not every reader of what is kept of it."""
+    if abs(Decimal(digits)) >= 2**53:
+        raise ValueError("an integer that loses digits")
+    return int(digits)
+
+
+def exact_float(digits):
+    number = float(digits)
+    if not math.isfinite(number) or Decimal(digits) != Decimal(repr(number)) or abs(number) >= 2**53:
+        raise ValueError("a number that loses digits")
+    return number
+
+
+def flat(value, depth=0):
+    """All texts of a JSON value, keys too. Raises ValueError where it is nested too deeply."""
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        return "".join(key + flat(one) for key, one in value.items())
+        return "".join(key + flat(one, depth + 1) for key, one in value.items())
     if isinstance(value, list):
-        return "".join(flat(one) for one in value)
+        return "".join(flat(one, depth + 1) for one in value)
     return ""
 
 

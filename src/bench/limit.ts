@@ -70,7 +70,7 @@ const refusing = throughBarrier(pool, { name: 'payment', invoke: () => Promise.r
 async function saga({ username, address, payment, refuse = false }: LimitRequest) {
   const sagaId = randomUUID()
   await log(pool, sagaId, { service: 'SAGA', status: 'started', message: username })
-  const { userId } = (await A.invoke({ sagaId, step: 'A', input: { username } })).result as { userId: number }
+  const { userId } = (await A.invoke({ sagaId, step: 'A', input: { username } })).result as { userId: string }
   await B.invoke({ sagaId, step: 'B', input: { userId, address } })
   if (!refuse) {
     await C.invoke({ sagaId, step: 'C', input: { userId, payment } })

@@ -40,9 +40,9 @@ export async function checkRows(
        SELECT * FROM unnest($1::text[], $2::text[]) AS one (saga_id, status)
      ), found AS (
        SELECT saga_id AS "sagaId", status,
-         (SELECT count(*) FROM table_a WHERE table_a.saga_id = ended.saga_id) AS a,
-         (SELECT count(*) FROM table_b WHERE table_b.saga_id = ended.saga_id) AS b,
-         (SELECT count(*) FROM table_c WHERE table_c.saga_id = ended.saga_id) AS c,
+         (SELECT count(*)::integer FROM table_a WHERE table_a.saga_id = ended.saga_id) AS a,
+         (SELECT count(*)::integer FROM table_b WHERE table_b.saga_id = ended.saga_id) AS b,
+         (SELECT count(*)::integer FROM table_c WHERE table_c.saga_id = ended.saga_id) AS c,
          (SELECT coalesce(string_agg(saga_log.status, ', ' ORDER BY id), '') FROM saga_log
           WHERE saga_log.saga_id = ended.saga_id AND service = 'SAGA') AS log
        FROM ended

@@ -35,6 +35,6 @@ export async function sampleSaga(request: SampleRequest): Promise<'COMPLETED' | 
 export async function bareSaga(localActivities: number): Promise<void> {
   const { nothing } = proxyLocalActivities<SampleActivities>({ startToCloseTimeout: '5s' })
   for (let left = localActivities - 1; left >= 0; left--) {
-    await nothing({ left, step: 'B', op: 'invoke', input: { userId: 1, address: '1 Long Street, Springfield' } })
+    await nothing({ left, step: 'B', op: 'invoke', input: { userId: '1', address: '1 Long Street, Springfield' } })
   }
 }

@@ -42,9 +42,9 @@ function makeActivities(pool: Pool) {
   }
   return {
     createUser: (input: { username: string }) => withClient((tx) => user.invoke(tx, { sagaId: sagaId(), input })),
-    createAddress: (input: { userId: number; address: string }) =>
+    createAddress: (input: { userId: string; address: string }) =>
       withClient((tx) => address.invoke(tx, { sagaId: sagaId(), input })),
-    async createPayment({ refuse, ...input }: { userId: number; payment: string; refuse: boolean | undefined }) {
+    async createPayment({ refuse, ...input }: { userId: string; payment: string; refuse: boolean | undefined }) {
       if (refuse) throw ApplicationFailure.nonRetryable('refused', 'Rejected')
       return withClient((tx) => payment.invoke(tx, { sagaId: sagaId(), input }))
     },

@@ -101,7 +101,9 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
 
   if (logins.areNeeded) await limitRates(app)
   await documentApi(app, logins)
-  await app.register(fastifySSE, { heartbeatInterval: 15_000 })
+  // An event that is text is JSON already.
+  const serializer = (data: unknown) => (typeof data === 'string' ? data : JSON.stringify(data))
+  await app.register(fastifySSE, { heartbeatInterval: 15_000, serializer })
   await app.register(sagaRoutes(context))
   await app.register(decisionRoutes(context))
   const streams = new EventStreams(context.metrics)

@@ -1,17 +1,41 @@
 import { isUtf8 } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { HttpProblem } from './problem.js'
+import type { InputProblem } from '../saga/errors.js'
+import { problemsOfText } from '../saga/exact-json.js'
+import { HttpProblem, invalidBody } from './problem.js'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route itself looks at what of a JSON body cannot be kept, up to so many problems. Left out: such a body is refused. */
+    bodyProblems?: number
+  }
+  interface FastifyRequest {
+    bodyProblems: InputProblem[] | undefined
+  }
+}
 
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 
-/** JSON in UTF-8, as it is. The parser that comes with Fastify reads a body as that whatever it is, or says it is. */
+/**
+ * JSON in UTF-8, exactly as it is: a body that cannot be kept so is refused, whatever its route. The parser that comes with
+ * Fastify reads a body as that whatever it is, or says it is.
+ */
 export function readJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
+  app.decorateRequest('bodyProblems', undefined)
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     const problem = headProblem(request) ?? textProblem(body)
-    if (problem) done(problem)
-    else void parse(request, body.toString(), done)
+    if (problem) return done(problem)
+    const text = body.toString()
+    void parse(request, text, (error, value) => {
+      if (error) return done(error)
+      const { bodyProblems: most } = request.routeOptions.config
+      const errors = problemsOfText(text, value, most)
+      if (errors.length > 0 && most === undefined) return done(invalidBody(errors))
+      request.bodyProblems = errors
+      done(null, value)
+    })
   })
 }
 

@@ -7,7 +7,7 @@ import { makeCheck } from '../validation.js'
 import { createUser, type CreateUser } from '../workflows/create-user-input.js'
 import { requireRole } from './access.js'
 import type { Line } from './ndjson.js'
-import { HttpProblem } from './problem.js'
+import { HttpProblem, invalidBody } from './problem.js'
 import { BulkEnvelope, MOST_REJECTIONS, MOST_SAGAS } from './schemas/bulk.js'
 
 /** What a call is to start, and what of it was not right. */
@@ -38,7 +38,7 @@ export class BulkIntake {
     let count = 0
     for await (const line of this.#lines()) {
       if (++count > MOST_SAGAS) throw tooMany()
-      if ('problem' in line) this.#reject(line.line, [{ path: '', message: line.problem }])
+      if ('problems' in line) this.#reject(line.line, line.problems)
       else this.#take(line.line, line.value)
     }
     const { inputs, rejected, rejections } = this.#intake
@@ -52,11 +52,21 @@ export class BulkIntake {
   }
 
   #lines(): AsyncIterable<Line> | Iterable<Line> {
-    const { body } = this.request
+    const { body, bodyProblems = [] } = this.request
     if (isAsyncIterable(body)) return body as AsyncIterable<Line>
     const errors = checkEnvelope(body)
     if (errors.length > 0) throw new HttpProblem(400, 'The body is not right.', { errors })
-    return (body as { sagas: unknown[] }).sagas.map((value, i) => ({ line: i + 1, value }))
+    // With as many as are told at most there may be others.
+    if (bodyProblems.length >= MOST_SAGAS) throw invalidBody(bodyProblems.slice(0, MOST_REJECTIONS))
+    const wrong = new Map<number, InputProblem[]>()
+    for (const { path, message } of bodyProblems) {
+      const [, i, within = ''] = /^\/sagas\/(\d+)(.*)$/s.exec(path) ?? []
+      wrong.set(Number(i), [...(wrong.get(Number(i)) ?? []), { path: within, message }])
+    }
+    return (body as { sagas: unknown[] }).sagas.map((value, i) => {
+      const problems = wrong.get(i)
+      return problems ? { line: i + 1, problems } : { line: i + 1, value }
+    })
   }
 
   #take(line: number, value: unknown): void {

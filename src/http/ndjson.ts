@@ -1,10 +1,12 @@
 import { isUtf8 } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { InputProblem } from '../saga/errors.js'
+import { problemsOfText } from '../saga/exact-json.js'
 import { headProblem, tooLarge } from './body.js'
 
 /** A line that is not blank, by its number from 1: what it holds, or why it holds nothing. */
-export type Line = { line: number; value: unknown } | { line: number; problem: string }
+export type Line = { line: number; value: unknown } | { line: number; problems: InputProblem[] }
 
 /** A line at most. Sagas that are started one by one have as much. */
 const LINE_BYTES = 64 * 1024
@@ -18,11 +20,14 @@ const NEWLINE = 0x0a
 export function acceptNdjson(app: FastifyInstance, bodyLimit: number): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   const read = (request: FastifyRequest, text: Buffer): Omit<Line, 'line'> & object => {
-    if (!isUtf8(text)) return { problem: 'is not valid UTF-8' }
-    let found: { problem: string } | { value: unknown } = { problem: 'is not valid JSON' }
+    if (!isUtf8(text)) return whole('is not valid UTF-8')
+    let found: { problems: InputProblem[] } | { value: unknown } = whole('is not valid JSON')
     // It answers at once; what it says of the error may have the text in it.
-    void parse(request, text.toString(), (error, value) => {
-      if (!error) found = { value }
+    const json = text.toString()
+    void parse(request, json, (error, value) => {
+      if (error) return
+      const problems = problemsOfText(json, value)
+      found = problems.length > 0 ? { problems } : { value }
     })
     return found
   }
@@ -31,7 +36,7 @@ export function acceptNdjson(app: FastifyInstance, bodyLimit: number): void {
     let line = 0
     for await (const text of split(body, bodyLimit)) {
       line += 1
-      if (text === undefined) yield { line, problem: `has more than ${LINE_BYTES} bytes` }
+      if (text === undefined) yield { line, ...whole(`has more than ${LINE_BYTES} bytes`) }
       else if (!isBlank(text)) yield { line, ...read(request, text) } as Line
     }
   }
@@ -40,6 +45,9 @@ export function acceptNdjson(app: FastifyInstance, bodyLimit: number): void {
     done(headProblem(request) ?? null, lines(request, body))
   })
 }
+
+/** A problem of the line as a whole. */
+const whole = (message: string): { problems: InputProblem[] } => ({ problems: [{ path: '', message }] })
 
 /** The lines of a body without their ends; undefined in the place of one that is too long, of which nothing is kept. */
 async function* split(body: Readable, bodyLimit: number): AsyncGenerator<Buffer | undefined> {

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorObject } from 'ajv'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { FailureType, isFailure, type InputProblem } from '../saga/errors.js'
 import { isDatabaseAway } from '../saga/node/db.js'
 import { UnreadablePayload } from '../saga/node/payload-keys.js'
 import { toProblems } from '../validation.js'
@@ -29,6 +30,12 @@ export const problems = {
     new HttpProblem(503, 'PostgreSQL is busy with this saga. Try again.', { headers: { 'retry-after': '2' } }),
   away: (what: string) =>
     new HttpProblem(503, `${what} is away. Nothing was written; try again.`, { headers: { 'retry-after': '2' } }),
+}
+
+/** A body, or another part of a request, that is refused for what stands in it. */
+export function invalidBody(errors: InputProblem[], place = 'body'): HttpProblem {
+  const first = errors[0] ? `${errors[0].path.slice(1) || place} ${errors[0].message}` : 'see errors'
+  return new HttpProblem(400, `The ${place} is not right: ${first}.`, { errors })
 }
 
 export function toProblem(status: number, detail: string, more: Pick<Problem, 'errors' | 'matching'> = {}): Problem {
@@ -69,11 +76,9 @@ const details: Record<string, string> = {
 function explain(error: FastifyError | HttpProblem, request: FastifyRequest): HttpProblem {
   if (error instanceof HttpProblem) return error
   if (error.validation) {
-    const place = error.validationContext ?? 'body'
-    const errors = toProblems(error.validation as ErrorObject[])
-    const first = errors[0] ? `${errors[0].path.slice(1) || place} ${errors[0].message}` : 'see errors'
-    return new HttpProblem(400, `The ${place} is not right: ${first}.`, { errors })
+    return invalidBody(toProblems(error.validation as ErrorObject[]), error.validationContext)
   }
+  if (isFailure(error, FailureType.InvalidInput)) return invalidBody(error.details?.[0] as InputProblem[])
   if (isDatabaseAway(error)) return problems.databaseAway()
   if (error instanceof UnreadablePayload) {
     request.log.error({ err: error }, 'A key is missing')

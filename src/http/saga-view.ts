@@ -11,7 +11,13 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  return { ...(toView(withRunning(record)) as Omit<Saga, 'links'>), links: toLinks(record, links) }
+  const { userId, ...saga } = toView(withRunning(record)) as Omit<Saga, 'links' | 'userId'> & UserId
+  // A number in sagas that completed before ids were strings.
+  return { ...saga, ...(userId !== undefined && { userId: String(userId) }), links: toLinks(record, links) }
+}
+
+interface UserId {
+  userId?: string | number
 }
 
 /** What a rollback would do now. */

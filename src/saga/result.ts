@@ -1,4 +1,5 @@
 import { invalidResult, textOf } from './errors.js'
+import { inWords, problemsOf } from './exact-json.js'
 import type { Json } from './types.js'
 
 /**
@@ -8,11 +9,13 @@ import type { Json } from './types.js'
 export const MAX_JSON_BYTES = 1_000_000
 
 /**
- * A result as it is kept, null where there is none, and its JSON. Throws InvalidResult where Temporal could not take it.
- * `whose` says whose it is, such as "user".
+ * A result as it is kept, null where there is none, and its JSON. Throws InvalidResult where Temporal or PostgreSQL could not
+ * take it, or would change it. `whose` says whose it is, such as "user".
  */
 export function checkedResult(result: unknown, whose: string): { result: Json; json: string } {
   if (result === undefined) return { result: null, json: 'null' }
+  const problems = problemsOf(result)
+  if (problems.length > 0) throw invalidResult(`the result of ${whose} can't be kept: ${inWords(problems)}`)
   const json = jsonOf(result, whose)
   const bytes = bytesOf(json)
   if (bytes > MAX_JSON_BYTES) {

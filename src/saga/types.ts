@@ -241,6 +241,8 @@ export interface OpenOrder {
   type: string
   steps: StepDeclarations
   input: Json
+  /** Why the input is not sent along: it is refused. */
+  problem?: { path: string; message: string }
   firstRunId: string
   nestedIn?: Nesting
 }

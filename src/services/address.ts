@@ -1,15 +1,13 @@
 import { Type, type Static } from 'typebox'
 import type { Client } from '../saga/node/db.js'
 import type { Participant } from '../saga/types.js'
+import { id } from './id.js'
 
 /** What it is given. */
-export const addressInput = Type.Object(
-  { userId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }), address: Type.String() },
-  { additionalProperties: false },
-)
+export const addressInput = Type.Object({ userId: id, address: Type.String() }, { additionalProperties: false })
 
 /** Service B: addresses. */
-export const address: Participant<Static<typeof addressInput>, { addressId: number }, Client> = {
+export const address: Participant<Static<typeof addressInput>, { addressId: string }, Client> = {
   name: 'address',
 
   async invoke(tx, { sagaId, input: { userId, address } }) {

@@ -1,15 +1,13 @@
 import { Type, type Static } from 'typebox'
 import type { Client } from '../saga/node/db.js'
 import type { Participant } from '../saga/types.js'
+import { id } from './id.js'
 
 /** What it is given. */
-export const paymentInput = Type.Object(
-  { userId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }), payment: Type.String() },
-  { additionalProperties: false },
-)
+export const paymentInput = Type.Object({ userId: id, payment: Type.String() }, { additionalProperties: false })
 
 /** Service C: payment methods. */
-export const payment: Participant<Static<typeof paymentInput>, { paymentId: number }, Client> = {
+export const payment: Participant<Static<typeof paymentInput>, { paymentId: string }, Client> = {
   name: 'payment',
 
   async invoke(tx, { sagaId, input: { userId, payment } }) {

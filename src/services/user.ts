@@ -6,7 +6,7 @@ import type { Participant } from '../saga/types.js'
 export const userInput = Type.Object({ username: Type.String() }, { additionalProperties: false })
 
 /** Service A: users. */
-export const user: Participant<Static<typeof userInput>, { userId: number }, Client> = {
+export const user: Participant<Static<typeof userInput>, { userId: string }, Client> = {
   name: 'user',
 
   async invoke(tx, { sagaId, input: { username } }) {

@@ -346,6 +346,13 @@ const refusedUpdates: [what: string, decision: unknown, sentence: string][] = [
   ['no actor', { ...good, actor: undefined }, 'actor must be'],
   ['an actor too long', { ...good, actor: 'a'.repeat(101) }, 'actor must be'],
   ['an unknown field', { ...good, force: true }, 'force is not a field'],
+  ['an input with a NUL', { ...good, input: { a: '\0' } }, 'input/a holds a NUL'],
+  ['an input with 2^53', { ...good, input: [2 ** 53] }, 'input/0 is a number that loses digits'],
+  [
+    'an input of 200 levels',
+    { ...good, input: JSON.parse('['.repeat(200) + ']'.repeat(200)) },
+    'is nested more than 100 levels deep',
+  ],
   ['an input with resolve', { ...good, action: 'resolve', input: {} }, 'input goes with retry only'],
   ['another step than the one that waits', { ...good, step: 'first' }, 'does not wait for a decision on first'],
   ['a step that is not declared', { ...good, step: 'fourth' }, 'does not wait for a decision on fourth'],

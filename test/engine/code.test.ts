@@ -19,6 +19,38 @@ async function failedTasks(sagaId: string): Promise<string[]> {
 
 const hotelRefuses = { hotel: { mode: 'always', kind: 'reject' } } as const
 
+const nested = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`
+
+test.concurrent.each([
+  ['a NUL', '{"bug":"\\u0000"}', '/bug holds a NUL'],
+  ['half a character', '{"bug":"\\ud800"}', '/bug holds half a character'],
+  ['9,000 levels', `{"bug":${nested(9_000)}}`, '/bug/0/0 is nested more than 100 levels deep'],
+])('input with %s closes the run as Failed, InvalidInput, and its row says so', async (what, input, words) => {
+  const sagaId = `unkept ${what}`
+  const args = ['--type', 'mistakeSaga', '--task-queue', 'saga', '--workflow-id', sagaId, '--input', input]
+  await sagas.temporal('workflow', 'start', ...args)
+  const error = { type: 'InvalidInput', message: expect.stringContaining(words) as unknown as string }
+  expect(await sagas.closing(sagaId)).toMatchObject({ status: 'FAILED', failure: { type: 'InvalidInput' } })
+  expect(await sagas.get(sagaId)).toMatchObject({ status: 'COMPENSATED', error })
+  expect(await sagas.log(sagaId)).toEqual(['SAGA compensated'])
+  expect(await failedTasks(sagaId)).toEqual([])
+})
+
+test.concurrent('input that is nested too deeply to be handed on closes the run as Failed, InvalidInput', async () => {
+  const workflowId = 'unkept 300,000 levels'
+  // No client of this language could send it.
+  await engine.client.workflowService.startWorkflowExecution({
+    namespace: sagas.where.namespace,
+    workflowId,
+    requestId: workflowId,
+    workflowType: { name: 'mistakeSaga' },
+    taskQueue: { name: 'saga' },
+    input: { payloads: [{ metadata: { encoding: Buffer.from('json/plain') }, data: Buffer.from(nested(300_000)) }] },
+  })
+  expect(await sagas.closing(workflowId)).toMatchObject({ status: 'FAILED', failure: { type: 'InvalidInput' } })
+  expect(await failedTasks(workflowId)).toEqual([])
+})
+
 // What the code does, the saga's error, the failed step where there is one.
 test.concurrent.each<[bug: string, error: { type: string; message: string }, failedStep?: string]>([
   ['an Error', { type: 'Error', message: 'it went wrong' }],

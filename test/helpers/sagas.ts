@@ -90,9 +90,9 @@ export class Sagas {
   async rows(sagaId: string): Promise<{ a: number; b: number; c: number }> {
     const [row] = await query<{ a: number; b: number; c: number }>(
       this.where.database,
-      `SELECT (SELECT count(*) FROM table_a WHERE saga_id = $1) AS a,
-              (SELECT count(*) FROM table_b b JOIN table_a a ON a.id = b.user_id WHERE b.saga_id = $1 AND a.saga_id = $1) AS b,
-              (SELECT count(*) FROM table_c c JOIN table_a a ON a.id = c.user_id WHERE c.saga_id = $1 AND a.saga_id = $1) AS c`,
+      `SELECT (SELECT count(*)::int FROM table_a WHERE saga_id = $1) AS a,
+              (SELECT count(*)::int FROM table_b b JOIN table_a a ON a.id = b.user_id WHERE b.saga_id = $1 AND a.saga_id = $1) AS b,
+              (SELECT count(*)::int FROM table_c c JOIN table_a a ON a.id = c.user_id WHERE c.saga_id = $1 AND a.saga_id = $1) AS c`,
       [sagaId],
     )
     if (!row) throw new Error('no counts')

@@ -108,13 +108,13 @@ export class ServiceSagas extends Sagas {
   override async rows(sagaId: string): Promise<{ a: number; b: number; c: number }> {
     const { A, B, C } = this.services
     const select = (database: string, column: string, table: string) =>
-      query<{ userId: number }>(database, `SELECT ${column} AS "userId" FROM ${table} WHERE saga_id = $1`, [sagaId])
+      query<{ userId: string }>(database, `SELECT ${column} AS "userId" FROM ${table} WHERE saga_id = $1`, [sagaId])
     const [a, b, c] = await Promise.all([
       select(A.database, 'id', 'table_a'),
       select(B.database, 'user_id', 'table_b'),
       select(C.database, 'user_id', 'table_c'),
     ])
-    const ofUser = (rows: { userId: number }[]) => rows.filter(({ userId }) => a.some((one) => one.userId === userId))
+    const ofUser = (rows: { userId: string }[]) => rows.filter(({ userId }) => a.some((one) => one.userId === userId))
     return { a: a.length, b: ofUser(b).length, c: ofUser(c).length }
   }
 }

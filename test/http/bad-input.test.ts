@@ -106,7 +106,7 @@ const badBodies: Bad[] = [
     what: 'bytes that are not UTF-8',
     body: (good) => Buffer.from(JSON.stringify({ ...good, username: '\u00ff\u00fe' }), 'latin1'),
   },
-  { what: '10,000 lists in one another', body: () => `${'['.repeat(10_000)}${']'.repeat(10_000)}`, path: '' },
+  { what: '10,000 lists in one another', body: () => `${'['.repeat(10_000)}${']'.repeat(10_000)}`, path: '/0/0/0' },
   { what: 'an unknown field', body: (good) => ({ ...good, role: 'admin' }), path: '/role' },
   { what: 'a field of the answer', body: (good) => ({ ...good, sagaId: randomUUID() }), path: '/sagaId' },
   { what: 'an unknown field with odd characters', body: (good) => ({ ...good, 'a/b~c': 1 }), path: '/a~1b~0c' },
@@ -193,6 +193,42 @@ test('every field at fault is named at once', async () => {
   const paths = problem.errors?.map(({ path }) => path)
   expect(paths?.toSorted()).toEqual(['/address', '/failures/D', '/payment', '/role', '/username'])
 })
+
+const inexact: { what: string; value: string; below?: string }[] = [
+  { what: 'an integer of 20 digits', value: '12345678901234567890' },
+  { what: '2^53 + 1', value: '9007199254740993' },
+  { what: '1e400', value: '1e400' },
+  { what: 'a share of 20 digits', value: '0.12345678901234567890' },
+  { what: 'a NUL', value: '"\\u0000"' },
+  { what: 'a NUL in a name', value: '{"\\u0000":1}' },
+  { what: 'half a character', value: '"\\ud800"' },
+  { what: '6,000 levels', value: '['.repeat(6_000) + ']'.repeat(6_000) },
+]
+const word = '"step":"B","action":"retry","reason":"mended","actor":"grace"'
+const entries = [
+  { path: '/saga', body: '{"username":"a","address":"b","payment":"c","failures":{"A":?}}', at: '/failures/A' },
+  { path: '/failures', method: 'PUT', body: '{"A":{"mode":"rate","rate":?}}', at: '/A/rate' },
+  { path: '/saga/x/cancel', body: '{"reason":?}', at: '/reason' },
+  { path: '/saga/x/decision', body: `{${word},"input":?}`, at: '/input' },
+  { path: '/saga/x/decision', body: `{${word},"input":{"to":[1,?]}}`, at: '/input/to/1' },
+  { path: '/saga/decisions', body: `{"filter":{"step":"B","errorType":?},${word}}`, at: '/filter/errorType' },
+  { path: '/saga/bulk', body: '{"sagas":[{"username":?}]}', at: '/sagas/0/username' },
+  { path: '/saga/bulk', type: 'application/x-ndjson', body: '{"username":?}\n', at: '/username' },
+]
+
+test.each(entries.flatMap((entry) => inexact.map((one) => ({ ...entry, ...one }))))(
+  '$path with $what at $at is refused with 400, and the place is named',
+  async ({ path, method = 'POST', type = 'application/json', body, at, value }) => {
+    const text = body.replace('?', value)
+    const headers = { 'content-type': type }
+    const problem = problemOf(await rawRequest(api, { method, path, headers, body: text }))
+    expect(problem.status).toBe(400)
+    const named = problem.errors?.map(({ path }) => path) ?? []
+    // What is nested too deeply is named by where that begins.
+    expect(named).toContainEqual(expect.stringMatching(new RegExp(`^${at}(/0)*$`)))
+    expect(await countRows()).toEqual(before)
+  },
+)
 
 test.each(badBodies.filter(({ what }) => what.startsWith('failures: ')))(
   'PUT /failures refuses $what, and leaves what is in force',
@@ -360,7 +396,7 @@ test.each([
     query: `limit=${value}`,
     path: '/limit',
   })),
-  ...['0', '-1', '1.5', '', 'x', '9223372036854775807', '99999999999999999999', '1&before=2'].map((value) => ({
+  ...['0', '-1', '1.5', '', 'x', '9223372036854775808', '99999999999999999999', '1&before=2'].map((value) => ({
     query: `before=${value}`,
     path: '/before',
   })),

@@ -291,6 +291,24 @@ describe('an Idempotency-Key', () => {
   })
 })
 
+test('a saga with a number that loses digits is the one that is left out, however it is sent', async () => {
+  const good = JSON.stringify(user('exact'))
+  const bad = good.replace('"failures":{}', '"failures":{"A":{"mode":"rate","rate":0.12345678901234567890}}')
+  expect(bad).not.toBe(good)
+  const error = { path: '/failures/A/rate', message: expect.stringContaining('loses digits') as unknown as string }
+  for (const send of [
+    () => sendJson(`{"sagas":[${good},${bad},${good}]}`, { query: '?onInvalid=skip' }),
+    () => sendLines(`${good}\n${bad}\n${good}\n`, { query: '?onInvalid=skip' }),
+  ]) {
+    const { status, bulk } = await send()
+    expect({ status, bulk }).toMatchObject({
+      status: 202,
+      bulk: { accepted: 2, rejected: 1, rejections: [{ line: 2, errors: [error] }] },
+    })
+    await ended(bulk)
+  }
+})
+
 test('more sagas than may be started one by one are a bulk, and single ones start beside them', async () => {
   const { bulk } = await sendJson({ sagas: users('beside', 30) })
   const sagaId = await sagas.start()

@@ -21,7 +21,7 @@ afterAll(() => system?.stop())
 const refusedC = { C: { mode: 'always', kind: 'reject' } } as const
 const stuckB = { ...refusedC, B: { mode: 'always', on: 'compensate' } } as const
 
-type Query = Record<string, string | number>
+type Query = Record<string, string | number | bigint>
 const search = (of: Query) => new URLSearchParams(Object.entries(of).map(([name, value]) => [name, String(value)]))
 
 async function page(of: Query | string = {}): Promise<Page> {
@@ -279,7 +279,7 @@ test('pages of the log give every row once that was there, whatever is written m
   await late.connect()
   await late.query('BEGIN')
   const log = `INSERT INTO saga_log (saga_id, service, status, message) VALUES ('late', 'SAGA', 'started', '') RETURNING id`
-  const { rows } = await late.query<{ id: number }>(log)
+  const { rows } = await late.query<{ id: string }>(log)
   const paged: LogRow[] = []
   for (let rest: LogRow[] | undefined; rest?.length !== 0;) {
     // Begins with rows that are newer than the one that is not there yet.
@@ -290,9 +290,9 @@ test('pages of the log give every row once that was there, whatever is written m
     if (paged.length === 3) await Promise.all([late.query('COMMIT'), sagas.start()])
   }
   await late.end()
-  expect(paged.map(({ id }) => id)).toEqual([...new Set(paged.map(({ id }) => id))].toSorted((a, b) => b - a))
-  expect(paged.filter(({ id }) => id <= (whole[0]?.id ?? 0))).toEqual(whole)
-  expect(paged.filter(({ sagaId }) => sagaId === 'late').map(({ id }) => id)).toEqual([rows[0]?.id])
+  expect(paged.map(({ id }) => id)).toEqual([...new Set(paged.map(({ id }) => id))].toSorted((a, b) => Number(b - a)))
+  expect(paged.filter(({ id }) => id <= (whole[0]?.id ?? 0n))).toEqual(whole)
+  expect(paged.filter(({ sagaId }) => sagaId === 'late').map(({ id }) => String(id))).toEqual([rows[0]?.id])
 })
 
 testReplay(() => sagas)

@@ -11,7 +11,7 @@ const sagas = new Sagas(readShared().system)
 const refusedC = { C: { mode: 'always', kind: 'reject' } } as const
 const slow = { C: { mode: 'first', n: 1, kind: 'hang' } } as const
 
-async function logs(filter: Record<string, string | number> = {}): Promise<LogRow[]> {
+async function logs(filter: Record<string, string | number | bigint> = {}): Promise<LogRow[]> {
   const search = new URLSearchParams(Object.entries(filter).map(([name, value]) => [name, String(value)]))
   const response = await sagas.request(`/logs?${search}`)
   expect(response.status).toBe(200)
@@ -72,7 +72,7 @@ test('the log is given newest first, 50 rows unless told otherwise', async () =>
   const [saga] = await Promise.all(Array.from({ length: 10 }, () => sagas.run()))
   const rows = await logs()
   expect(rows).toHaveLength(50)
-  expect(rows.map(({ id }) => id)).toEqual(rows.map(({ id }) => id).toSorted((a, b) => b - a))
+  expect(rows.map(({ id }) => id)).toEqual(rows.map(({ id }) => id).toSorted((a, b) => Number(b - a)))
   const [row, ...others] = await logs({ saga: saga?.sagaId ?? '', service: 'A' })
   expect(others).toEqual([])
   expect(row).toEqual({

@@ -67,7 +67,8 @@ async function fillLog(): Promise<void> {
 /** Every way to choose one of each. */
 const product = <T extends object, U extends object>(some: T[], others: U[]): (T & U)[] =>
   some.flatMap((one) => others.map((other) => ({ ...one, ...other })))
-const titled = <T extends object>(cases: T[]) => cases.map((of) => ({ of, title: JSON.stringify(of) }))
+const asText = (_key: string, value: unknown) => (typeof value === 'bigint' ? String(value) : value)
+const titled = <T extends object>(cases: T[]) => cases.map((of) => ({ of, title: JSON.stringify(of, asText) }))
 
 const middle = { startedAtMicros: Date.parse('2026-01-01T14:00:00Z') * 1_000, sagaId: 'x' }
 const positions: SagaFilter[] = [{}, { after: middle }]
@@ -115,7 +116,7 @@ test('what is stuck is counted from what waits for a person', async () => {
   expect(rows).toBe(WAITING)
 })
 
-const before: LogFilter[] = [{}, { before: LOG_ROWS / 2 }]
+const before: LogFilter[] = [{}, { before: BigInt(LOG_ROWS / 2) }]
 const services: LogFilter[] = [{}, ...['SAGA', 'A', 'C', 'ROLLBACK', 'D'].map((service) => ({ service }))]
 const outcomes: LogFilter[] = [{}, ...['success', 'failed', 'stuck', 'triggered', 'none'].map((status) => ({ status }))]
 
@@ -136,6 +137,6 @@ test.each(titled(product(product(product([{ saga: md5('1') }], services), outcom
 )
 
 test("following a saga's log reads what is behind the last row that was seen", async () => {
-  const { rows } = await explain(database, (db) => followLog(db, { sagaId: md5('1'), afterId: 4, limit: 100 }))
+  const { rows } = await explain(database, (db) => followLog(db, { sagaId: md5('1'), afterId: 4n, limit: 100 }))
   expect(rows).toBe(6)
 })

@@ -3,8 +3,10 @@ import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import { sagas } from '../../src/activities/index.js'
 import { makePool, sagaBounds, type Pool } from '../../src/saga/node/db.js'
 import type { AttemptEnd } from '../../src/saga/node/projection.js'
-import { SagaStore } from '../../src/saga/node/saga-store.js'
-import type { StepDeclarations } from '../../src/saga/types.js'
+import { PayloadKeys } from '../../src/saga/node/payload-keys.js'
+import { hashedText, SagaStore } from '../../src/saga/node/saga-store.js'
+import type { SagaType } from '../../src/saga/node/saga-type.js'
+import type { Json, StepDeclarations } from '../../src/saga/types.js'
 import { createUser } from '../../src/workflows/create-user-input.js'
 import { createUserSaga } from '../../src/workflows/create-user.js'
 import { makeDatabase } from '../helpers/system.js'
@@ -243,4 +245,106 @@ test.each(ways)('of a cancel and a completion at once one wins, and the other on
     }),
   )
   expect(ends.filter((end) => end.completed === end.cancelled)).toEqual([])
+})
+
+/** A saga that waits for a word on the compensation of B. */
+async function parked(): Promise<string> {
+  const sagaId = await open()
+  const error = { type: 'OutcomeUnknown', message: 'no answer' }
+  await store.claimRollback(sagaId, { cause: { failedStep: 'C', error }, reached: ['A', 'B', 'C'] })
+  await store.park(sagaId, { step: 'B', at: 'compensate', error, decisions: 0 })
+  return sagaId
+}
+
+const deep = JSON.parse(`${'['.repeat(10_000)}${']'.repeat(10_000)}`)
+const half = '\ud800'
+
+const odd: SagaType = {
+  type: 'oddSaga',
+  parse: (request) => ({ input: request }),
+  view: () => ({}),
+  label: () => 'odd',
+  secrets: () => [],
+}
+const fails = () => {
+  throw new Error('4242 4242')
+}
+
+test.each<[what: string, saga: SagaType, input: unknown, words: string]>([
+  ['a NUL', odd, { a: ['\0'] }, '/a/0 holds a NUL'],
+  ['half a character', odd, { a: half }, '/a holds half a character'],
+  ['half a character in a name', odd, { [half]: 1 }, 'has a name that holds half a character'],
+  ['10,000 levels', odd, deep, '/0/0/0 is nested more than 100 levels deep'],
+  ['an integer beyond 2^53 - 1', odd, { id: 2 ** 53 }, '/id is a number that loses digits'],
+  ['a parse that throws', { ...odd, parse: fails }, {}, 'parse of oddSaga threw Error'],
+  ['a view that throws', { ...odd, view: fails }, {}, 'view of oddSaga threw Error'],
+  ['a label that throws', { ...odd, label: fails }, {}, 'label of oddSaga threw Error'],
+  ['secrets that throw', { ...odd, secrets: fails }, {}, 'secrets of oddSaga threw Error'],
+  ['a view that is no JSON', { ...odd, view: () => ({ id: 1n }) }, {}, 'view of oddSaga returned is a BigInt'],
+  ['a view that is a text', { ...odd, view: () => 'x' as never }, {}, 'view of oddSaga returned is not what'],
+  ['a label with a NUL', { ...odd, label: () => '\0' }, {}, 'label of oddSaga returned holds a NUL'],
+  ['no label', { ...odd, label: () => undefined as never }, {}, 'label of oddSaga returned is not what'],
+  ['secrets that are no texts', { ...odd, secrets: () => [7] as never }, {}, 'secrets of oddSaga returned is not what'],
+  ['a parse without an answer', { ...odd, parse: () => undefined as never }, {}, 'parse of oddSaga threw TypeError'],
+  ['problems with a NUL', { ...odd, parse: () => ({ problems: [{ path: '/\0', message: 'x' }] }) }, {}, '/'],
+])(
+  'an opening with %s ends the saga as InvalidInput, and a second one finds it so',
+  async (_what, saga, input, words) => {
+    const own = new SagaStore(pool, [saga])
+    const sagaId = randomUUID()
+    const order = { type: saga.type, steps: {}, input: input as Json, firstRunId: 'run' }
+    const opened = () => own.open(sagaId, order, times).catch((error: unknown) => error)
+    for (const failure of [await opened(), await opened()]) {
+      expect(failure).toMatchObject({ type: 'InvalidInput', message: expect.stringContaining(words) })
+      expect((failure as Error).message).not.toContain('4242')
+    }
+    const message = expect.stringContaining(words) as unknown as string
+    expect(await own.get(sagaId)).toMatchObject({ status: 'COMPENSATED', error: { type: 'InvalidInput', message } })
+    const { rows } = await pool.query('SELECT service, status FROM saga_log WHERE saga_id = $1', [sagaId])
+    expect(rows).toEqual([{ service: 'SAGA', status: 'compensated' }])
+  },
+)
+
+test('an intent whose input cannot be kept is refused as InvalidInput, and nothing is written', async () => {
+  const sagaId = randomUUID()
+  const intent = { sagaId, saga: odd, steps: {}, maxOpen: 500 }
+  for (const wrong of [deep, { a: '\0' }, { a: 2 ** 60 }]) {
+    await expect(store.writeIntent({ ...intent, input: wrong })).rejects.toMatchObject({ type: 'InvalidInput' })
+  }
+  expect(await store.get(sagaId)).toBeUndefined()
+})
+
+test('a saga that was written down before such input was refused opens as it is', async () => {
+  const own = new SagaStore(pool, [odd])
+  const sagaId = randomUUID()
+  const input = { id: 2 ** 53 }
+  await own.writeIntent({ sagaId, saga: odd, steps: {}, input: { id: 1 }, maxOpen: 500 })
+  const { rows } = await pool.query(
+    `UPDATE saga SET input = $2, input_hash = $3 WHERE saga_id = $1 RETURNING saga_id`,
+    [sagaId, JSON.stringify(input), new PayloadKeys([]).hash(hashedText(input, undefined))],
+  )
+  expect(rows).toHaveLength(1)
+  const opening = await own.open(sagaId, { type: 'oddSaga', steps: {}, input, firstRunId: 'run' }, times)
+  expect(opening).toMatchObject({ go: 'forward', input })
+})
+
+test.each([
+  ['a NUL', { a: '\0' }, '/a holds a NUL'],
+  ['10,000 levels', deep, 'is nested more than 100 levels deep'],
+  ['an integer beyond 2^53 - 1', [2 ** 53], '/0 is a number that loses digits'],
+  ['a number that is none', -Infinity, 'it is not a finite number'],
+])('a decision whose input has %s is refused, and nothing is written', async (_what, input, words) => {
+  const sagaId = await parked()
+  const before = await store.get(sagaId)
+  const decision = { step: 'B', action: 'retry' as const, reason: 'mended', actor: 'grace', input: input as Json }
+  expect(await store.decide(sagaId, decision)).toEqual({ kind: 'refused', why: expect.stringContaining(words) })
+  expect(await store.get(sagaId)).toEqual(before)
+})
+
+test.each([null, false, 0, ''])('a decision with the input %p is kept with it', async (input) => {
+  const sagaId = await parked()
+  const decision = { step: 'B', action: 'retry' as const, reason: 'mended', actor: 'grace', input }
+  expect(await store.decide(sagaId, decision)).toMatchObject({ kind: 'recorded', decision: { input, number: 1 } })
+  const order = { step: 'B', at: 'compensate' as const, error: null, decisions: 0 }
+  expect(await store.park(sagaId, order)).toMatchObject({ go: 'on', decision: { input } })
 })

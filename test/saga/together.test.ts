@@ -61,13 +61,13 @@ function compensatedTogether(service: AnyService, calls: CompensateCall[]): Prom
   return madeTogether(calls, throughBarrier(pool, service).together?.compensate)
 }
 
-async function usersOf(calls: InvokeCall[]): Promise<{ saga_id: string; id: number; username: string }[]> {
+async function usersOf(calls: InvokeCall[]): Promise<{ saga_id: string; id: string; username: string }[]> {
   const ids = calls.map(({ sagaId }) => sagaId)
   return (await pool.query('SELECT saga_id, id, username FROM table_a WHERE saga_id = ANY ($1)', [ids])).rows
 }
 
 async function barriersOf(calls: InvokeCall[]): Promise<number> {
-  const { rows } = await pool.query('SELECT count(*) AS n FROM saga_barrier WHERE saga_id = ANY ($1)', [
+  const { rows } = await pool.query('SELECT count(*)::int AS n FROM saga_barrier WHERE saga_id = ANY ($1)', [
     calls.map(({ sagaId }) => sagaId),
   ])
   return rows[0].n
@@ -106,7 +106,7 @@ test('of calls that are made again each has the answer that was kept of it, and 
   // Behind a decision a refusal that was kept is asked for again.
   const all = [made, refused, late, { ...asked, decisions: 1 }, ...others]
   const again = all.map((call) => ({ ...call, attempt: 2 }))
-  const newUser = { userId: expect.any(Number) }
+  const newUser = { userId: expect.any(String) }
   expect(await invokedTogether(user, again)).toEqual([result, 'Rejected', 'LateInvoke', 'alone', newUser, newUser])
   expect(await usersOf(all)).toHaveLength(3)
 })
@@ -125,7 +125,7 @@ test('one that is refused is refused alone, and stays so', async () => {
   }
   const eve = newCall('eve')
   const calls = [newCall('ada'), eve, newCall('grace')]
-  const newUser = { userId: expect.any(Number) }
+  const newUser = { userId: expect.any(String) }
   expect(await invokedTogether(choosy, calls)).toEqual([newUser, 'Rejected', newUser])
   expect((await usersOf(calls)).map(({ username }) => username).toSorted()).toEqual(['ada', 'grace'])
   await expect(throughBarrier(pool, user).invoke(eve)).rejects.toMatchObject({ message: 'no eves' })
@@ -145,7 +145,8 @@ test('one whose undo came first is kept out, and its late call refused', async (
 test.each([
   ['refuses', () => Promise.reject(rejected('no'))],
   ['fails', () => Promise.reject(new Error('broken'))],
-  ['gives too few results', () => Promise.resolve([{ userId: 1 }])],
+  ['gives a result that cannot be kept', () => Promise.resolve([{ id: '1' }, { id: 2 ** 53 }])],
+  ['gives too few results', () => Promise.resolve([{ userId: '1' }])],
 ])('a participant that %s leaves nothing behind', async (_, end) => {
   const service: AnyService = {
     ...user,
@@ -239,7 +240,7 @@ test('a participant that takes one call at a time is not asked for more', () => 
 
 test('the three services do for many what they do for one', async () => {
   const calls = Array.from({ length: 3 }, (_, i) => newCall(`user ${i}`))
-  const users = (await invokedTogether(user, calls)) as { userId: number }[]
+  const users = (await invokedTogether(user, calls)) as { userId: string }[]
   const step = async (letter: 'B' | 'C', of: (i: number) => Json) => {
     const service = ownServices[letter].participant as unknown as AnyService
     return invokedTogether(
@@ -247,8 +248,8 @@ test('the three services do for many what they do for one', async () => {
       calls.map(({ sagaId }, i) => ({ sagaId, step: letter, input: of(i) })),
     )
   }
-  const addresses = await step('B', (i) => ({ userId: users[i]?.userId ?? 0, address: `street ${i}` }))
-  const payments = await step('C', (i) => ({ userId: users[i]?.userId ?? 0, payment: `card ${i}` }))
+  const addresses = await step('B', (i) => ({ userId: users[i]?.userId ?? '', address: `street ${i}` }))
+  const payments = await step('C', (i) => ({ userId: users[i]?.userId ?? '', payment: `card ${i}` }))
   const { rows } = await pool.query(
     `SELECT table_b.id AS "addressId", address, table_c.id AS "paymentId", payment_method AS payment
      FROM table_a JOIN table_b ON table_b.user_id = table_a.id JOIN table_c ON table_c.user_id = table_a.id

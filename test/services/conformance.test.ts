@@ -65,7 +65,7 @@ async function startPython(): Promise<{ url: string; database: string }> {
 test('the participant in Python conforms, kept refusals included, and is C in a saga', async () => {
   const { url, database } = await startPython()
   const { code, output } = await conformance(
-    ...[url, '--input', '{"userId":1,"payment":"4242"}', '--refused-input', '{"userId":1,"payment":"expired"}'],
+    ...[url, '--input', '{"userId":"1","payment":"4242"}', '--refused-input', '{"userId":"1","payment":"expired"}'],
   )
   expect(output).toMatch(/14 rules hold, 0 are broken, 2 were not checked\./)
   expect(code).toBe(0)
@@ -75,7 +75,7 @@ test('the participant in Python conforms, kept refusals included, and is C in a 
   const sagas = new Sagas(system.where)
   const payments = (sagaId: string) => query(database, 'SELECT method FROM payment_method WHERE saga_id = $1', [sagaId])
   const completed = await sagas.run()
-  expect(completed).toMatchObject({ status: 'COMPLETED', userId: expect.any(Number) })
+  expect(completed).toMatchObject({ status: 'COMPLETED', userId: expect.any(String) })
   expect(await payments(completed.sagaId)).toEqual([{ method: ada.payment }])
   const started = await sagas.post('/saga?wait=60', { ...ada, payment: 'expired 4242', failures: {} })
   const refused = (await started.json()) as { sagaId: string }
@@ -95,7 +95,7 @@ test('nobody at the URL is one broken rule, and an exit code of 1', async () => 
 test('service C, whose business never refuses, is told that it should where it was said to', async () => {
   const c = await startService('conformance-c', 'C', await makeServiceDatabase('conformance-c', 'C'))
   stops.push(() => c.stop())
-  const good = '{"userId":1,"payment":"4242"}'
+  const good = '{"userId":"1","payment":"4242"}'
   const { code, output } = await conformance(c.url, '--input', good, '--refused-input', good, '--rounds', '5')
   expect(output).toContain('the refused input is answered with applied; right is a refusal')
   expect({ code, broken: output.match(/^BROKEN/gm)?.length }).toEqual({ code: 1, broken: 2 })

@@ -25,7 +25,7 @@ test('24 sagas end right, in all four databases, while each service is killed -9
     }),
   )
   const attempts = async () => {
-    const statement = 'SELECT count(*) AS n FROM saga_log WHERE attempt IS NOT NULL'
+    const statement = 'SELECT count(*)::int AS n FROM saga_log WHERE attempt IS NOT NULL'
     return (await query<{ n: number }>(sagas.where.database, statement))[0]?.n ?? 0
   }
   const areEnded = async () =>
@@ -42,10 +42,10 @@ test('24 sagas end right, in all four databases, while each service is killed -9
     expect(await sagas.rows(sagaId)).toEqual(saga.status === 'COMPLETED' ? everywhere : nowhere)
   }
   await Promise.all(leave.map((one) => one()))
-  const compensated = `SELECT count(DISTINCT saga_id) AS n FROM saga_barrier WHERE op = 'compensate'`
+  const compensated = `SELECT count(DISTINCT saga_id)::int AS n FROM saga_barrier WHERE op = 'compensate'`
   const [{ n }] = (await query<{ n: number }>(
     sagas.where.database,
-    `SELECT count(*) AS n FROM saga WHERE status = 'COMPENSATED'`,
+    `SELECT count(*)::int AS n FROM saga WHERE status = 'COMPENSATED'`,
   )) as [{ n: number }]
   // Each of them holds its tombstones for itself; the saga's own database has none.
   for (const { database } of all) expect(await query(database, compensated)).toEqual([{ n }])

@@ -21,7 +21,7 @@ let server: RunningParticipant
 type Input = { username: string }
 
 /** Refuses, breaks or is away where the user's name says so. */
-const service: Participant<Input, { userId: number }, Client> = {
+const service: Participant<Input, { userId: string }, Client> = {
   name: 'user',
   async invoke(tx, { sagaId, input: { username } }) {
     const { rows } = await tx.query('INSERT INTO table_a (username, saga_id) VALUES ($1, $2) RETURNING id', [
@@ -100,7 +100,7 @@ async function users(sagaId: string): Promise<number> {
 test('an invoke, its duplicate, its compensation and a late invoke are answered with verdicts and a typed problem', async () => {
   const sagaId = randomUUID()
   const first = await call('invoke', { sagaId, body: ada })
-  expect(first).toEqual(answered({ verdict: 'applied', result: { userId: expect.any(Number) as never } }))
+  expect(first).toEqual(answered({ verdict: 'applied', result: { userId: expect.any(String) as never } }))
   expect(await call('invoke', { sagaId, body: ada })).toEqual(
     answered({ verdict: 'duplicate', result: first.body['result'] ?? null }),
   )
@@ -270,6 +270,17 @@ const bad: {
     detail: expect.stringContaining('half a character'),
   },
   {
+    what: 'an integer beyond 2^53 - 1',
+    body: '{"input":{"username":"ada","id":[9007199254740993]}}',
+    detail: 'The body is not right: /input/id/0 is a number that loses digits here; give it as a string.',
+  },
+  { what: '1e400', body: '{"input":1e400}', detail: 'The body is not right: /input is not a finite number.' },
+  {
+    what: '10,000 levels',
+    body: `{"input":${'['.repeat(10_000)}${']'.repeat(10_000)}}`,
+    detail: 'The body is not right: /input/0/0 is nested more than 100 levels deep.',
+  },
+  {
     what: 'bytes that are not UTF-8',
     body: Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]),
     detail: 'The body is not valid UTF-8.',
@@ -367,7 +378,7 @@ test('injected failures are counted in the own database of the service, and a re
   )
   expect(await users(sagaId)).toBe(0)
   expect((await invoke({ ...ada, ...before })).body).toMatchObject({ verdict: 'applied' })
-  const counted = await pool.query(`SELECT op, calls FROM failure_call WHERE scope = $1`, [`saga ${sagaId}`])
+  const counted = await pool.query(`SELECT op, calls::int FROM failure_call WHERE scope = $1`, [`saga ${sagaId}`])
   expect(counted.rows).toEqual([{ op: 'invoke', calls: 2 }])
   const undo = injection([{ mode: 'first', n: 1, on: 'compensate', when: 'after' }])
   expect((await call('compensate', { sagaId, body: undo })).status).toBe(500)

@@ -105,6 +105,21 @@ const answers: { what: string; listener: RequestListener; invoke: object; compen
     invoke: unknown,
     compensate: unknown,
   },
+  ...['9007199254740993', '12345678901234567890', '1e400', '1.00000000000000001'].map((id) => ({
+    what: `a result with the number ${id}`,
+    listener: always(200, Buffer.from(`{"verdict":"applied","result":{"userId":${id}}}`)),
+    invoke: {
+      ...unknown,
+      message: expect.stringMatching(/^user gave an answer that is not by the protocol: \/result\/userId is /),
+    },
+    compensate: unknown,
+  })),
+  {
+    what: 'a result of 10,000 levels',
+    listener: always(200, Buffer.from(`{"verdict":"applied","result":${'['.repeat(10_000)}${']'.repeat(10_000)}}`)),
+    invoke: { ...unknown, message: expect.stringContaining('nested more than 100 levels deep') },
+    compensate: unknown,
+  },
   {
     what: 'too much',
     listener: always(200, { verdict: 'applied', result: 'x'.repeat(3 * 1024 * 1024) }),

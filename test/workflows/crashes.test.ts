@@ -202,7 +202,7 @@ test('20 rollbacks whose undos fail end right, however often their worker is kil
 async function attempts(ids: string[]): Promise<number> {
   const [row] = await query<{ n: number }>(
     sagas.where.database,
-    'SELECT count(*) AS n FROM saga_log WHERE attempt IS NOT NULL AND saga_id = ANY($1)',
+    'SELECT count(*)::int AS n FROM saga_log WHERE attempt IS NOT NULL AND saga_id = ANY($1)',
     [ids],
   )
   return row?.n ?? 0

@@ -82,7 +82,7 @@ export function testPostgresDown(
     ])
     await until('the API is ready again', async () => (await sagas.request('/health/ready')).ok)
     expect(await sagas.run()).toMatchObject({ status: 'COMPLETED' })
-    const feeds = `SELECT count(*) AS feeds FROM pg_stat_activity WHERE application_name = 'saga-feed'`
+    const feeds = `SELECT count(*)::int AS feeds FROM pg_stat_activity WHERE application_name = 'saga-feed'`
     expect(await query(postgres.url, feeds)).toEqual([{ feeds: 1 }])
   })
 }

@@ -70,7 +70,7 @@ export const getPlan = (sagaId: string): Promise<SagaPlan> => call(`${sagaPath(s
 
 /** The newest rows of one saga, oldest first. */
 export const getSagaLog = async (sagaId: string): Promise<LogRow[]> =>
-  (await call<Logs>(`/logs?limit=500&saga=${encodeURIComponent(sagaId)}`)).logs.toReversed()
+  (await getLogs({ limit: 500, saga: sagaId })).toReversed()
 
 export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
 
@@ -144,7 +144,7 @@ export interface LogFilter {
   status?: string | undefined
   limit?: number
   /** Only rows with a smaller id. */
-  before?: number | undefined
+  before?: bigint | undefined
 }
 
 /** Where the API has that part of the log. */
@@ -154,7 +154,14 @@ export function logPath(filter: LogFilter): string {
 }
 
 /** Rows of all sagas, newest first. */
-export const getLogs = async (filter: LogFilter): Promise<LogRow[]> => (await call<Logs>(logPath(filter))).logs
+export const getLogs = async (filter: LogFilter): Promise<LogRow[]> =>
+  (await ask<Logs>(logPath(filter), {}, readLog)).answer.logs
+
+/** Reads JSON with log rows. Their ids may have more digits than a number holds. */
+export function readLog(json: string): unknown {
+  const withTexts = json.replaceAll(/"id":(\d+)/g, '"id":"$1"')
+  return JSON.parse(withTexts, (key, value) => (key === 'id' ? BigInt(value) : value))
+}
 
 /** Log rows and changes of a saga as they happen; it reconnects by itself until it is closed. */
 export const sagaEvents = (sagaId: string): EventSource => new EventSource(`${sagaPath(sagaId)}/events`)
@@ -174,12 +181,19 @@ interface Answered<T> {
   headers: Headers
 }
 
-async function ask<T>(path: string, init: RequestInit = {}): Promise<Answered<T>> {
+async function ask<T>(
+  path: string,
+  init: RequestInit = {},
+  read: (json: string) => unknown = JSON.parse,
+): Promise<Answered<T>> {
   const response = await fetch(path, { signal: AbortSignal.timeout(10_000), ...init }).catch(() => undefined)
-  const answer = await response?.json().catch(() => undefined)
+  const answer = await response
+    ?.text()
+    .then(read)
+    .catch(() => undefined)
   if (response?.ok && answer !== undefined) {
     server.tell()
-    return { answer, headers: response.headers }
+    return { answer: answer as T, headers: response.headers }
   }
   // Without a problem in JSON it was something between here and the API that answered, such as a proxy.
   const error = isProblem(answer) ? new ApiError(answer) : new ServerAway()

@@ -17,9 +17,9 @@ interface Log {
   /** Newest first, without a gap. */
   rows: LogRow[]
   /** Rows with a greater id came with the last poll. */
-  knownId: number
+  knownId: bigint
   /** The newest id as it was at each read of late, oldest first: the first of them is settled. */
-  reads: { at: number; id: number }[]
+  reads: { at: number; id: bigint }[]
   /** More rows came than a poll catches up with: they are left out until the tail is followed again. */
   isBehind: boolean
   hasOlder: boolean
@@ -52,7 +52,7 @@ export function useLogTail(search: LogSearch, { isHeld }: { isHeld: boolean }) {
   }, [isHeld, refetch])
 
   const older = useMutation({
-    mutationFn: (before: number) => getLogs({ ...search, limit: PAGE, before }),
+    mutationFn: (before: bigint) => getLogs({ ...search, limit: PAGE, before }),
     retry: (_failures, error) => error instanceof ServerAway,
     retryDelay: POLL_MS,
     onSuccess: (page, before) =>
@@ -91,12 +91,12 @@ async function readFresh(search: LogSearch, known: Log | undefined): Promise<Fre
   return { rows, isFullPage }
 }
 
-const oldestOf = (rows: LogRow[]): number => rows.at(-1)?.id ?? 0
+const oldestOf = (rows: LogRow[]): bigint => rows.at(-1)?.id ?? 0n
 
 function joined({ rows, isFullPage }: Fresh, known: Log | undefined, isHeld: boolean): Log {
   const at = performance.now()
-  const newest = { at, id: rows[0]?.id ?? 0 }
-  const knownId = known ? (known.rows[0]?.id ?? 0) : newest.id
+  const newest = { at, id: rows[0]?.id ?? 0n }
+  const knownId = known ? (known.rows[0]?.id ?? 0n) : newest.id
   const hasGap = known !== undefined && isFullPage && oldestOf(rows) > knownId
   if (hasGap && isHeld) return { ...known, isBehind: true }
   // A row of the first page may have been overtaken by all of the others.

@@ -4,7 +4,7 @@ import { getPlan, type LogRow, type SagaPlan } from './api'
 /** What a rollback would do now: asked for again with every row that the saga's log gets. */
 export function usePlan(sagaId: string, rows: LogRow[], isWanted: boolean): UseQueryResult<SagaPlan> {
   return useQuery({
-    queryKey: ['plan', sagaId, rows.at(-1)?.id ?? 0],
+    queryKey: ['plan', sagaId, String(rows.at(-1)?.id)],
     queryFn: () => getPlan(sagaId),
     enabled: isWanted,
     placeholderData: keepPreviousData,

@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'react'
-import { getSaga, getSagaLog, sagaEvents, type LogRow, type Saga, type SagaStatus } from './api'
+import { getSaga, getSagaLog, readLog, sagaEvents, type LogRow, type Saga, type SagaStatus } from './api'
 import { follow, type StreamState } from './follow'
 
 /** Rows come before the saga that they belong to; where it has not changed they are shown without. */
@@ -61,7 +61,7 @@ export function useSaga(sagaId: string): WatchedSaga {
       },
       on: {
         log(data) {
-          const row: LogRow = JSON.parse(data)
+          const row = readLog(data) as LogRow
           waiting.push(row)
           // One that was written while we look; older ones tell nothing of the clocks, but that none is of the future.
           const lag = Date.now() - Date.parse(row.createdAt)
@@ -117,6 +117,6 @@ export function useSaga(sagaId: string): WatchedSaga {
 /** Ids of one saga rise in the order in which its rows were written. */
 function withNew(rows: LogRow[], came: LogRow[]): LogRow[] {
   const all = [...rows]
-  for (const row of came) if (row.id > (all.at(-1)?.id ?? 0)) all.push(row)
+  for (const row of came) if (row.id > (all.at(-1)?.id ?? 0n)) all.push(row)
   return all.length > rows.length ? all : rows
 }

@@ -3,7 +3,7 @@ import type { Client } from '../../../src/saga/node/db.js'
 import type { ForwardParticipant } from '../../../src/saga/types.js'
 
 /** Issues the ticket, unless the flight's office is closed. */
-export const ticket: ForwardParticipant<{ flight: string; email: string }, { number: number }, Client> = {
+export const ticket: ForwardParticipant<{ flight: string; email: string }, { number: string }, Client> = {
   name: 'ticket',
   async invoke(tx, { sagaId, input: { flight, email } }) {
     const { rowCount } = await tx.query('SELECT flight FROM closed_ticket_office WHERE flight = $1', [flight])
@@ -12,7 +12,8 @@ export const ticket: ForwardParticipant<{ flight: string; email: string }, { num
       'INSERT INTO ticket (saga_id, flight, email) VALUES ($1, $2, $3) RETURNING number',
       [sagaId, flight, email],
     )
-    return { number: Number(rows[0].number) }
+    // A bigint: as text it keeps every digit.
+    return { number: rows[0].number }
   },
   async verify(tx, { sagaId }) {
     const { rows } = await tx.query('SELECT number FROM ticket WHERE saga_id = $1', [sagaId])

@@ -17,7 +17,17 @@ import { acceptNdjson } from '../ndjson.js'
 import { answers, text } from '../openapi.js'
 import { HttpProblem, problems } from '../problem.js'
 import { ref, SagaParams } from '../schemas/common.js'
-import { Bulk, BULK_BYTES, BulkAccepted, bulkBody, BulkHeaders, BulkQuery, Bulks, BulksQuery } from '../schemas/bulk.js'
+import {
+  Bulk,
+  BULK_BYTES,
+  BulkAccepted,
+  bulkBody,
+  BulkHeaders,
+  BulkQuery,
+  Bulks,
+  BulksQuery,
+  MOST_SAGAS,
+} from '../schemas/bulk.js'
 
 /** As long as a single start; the writing itself takes up to 2 s. */
 const WRITE_WAIT_MS = 1_500
@@ -37,7 +47,7 @@ export const bulkRoutes =
     app.post(
       '/saga/bulk',
       {
-        config: { role: 'starter' },
+        config: { role: 'starter', bodyProblems: MOST_SAGAS },
         schema: {
           tags: ['bulk'],
           summary: 'Start many createUserSagas',

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { SSEMessage } from '@fastify/sse'
 import { whileAway } from '../../saga/node/db.js'
 import { isEnded } from '../../saga/node/saga-record.js'
-import { followLog } from '../../saga/node/saga-log.js'
+import { followLog, logRowToJson, readLogId } from '../../saga/node/saga-log.js'
 import type { AppContext } from '../app.js'
 import { OPENING_WAIT_MS, streaming, type EventStreams } from '../event-streams.js'
 import { answers, text } from '../openapi.js'
@@ -32,13 +32,12 @@ export const eventRoutes =
       const { id } = request.params
       if (!(await whileAway(OPENING_WAIT_MS, () => store.get(id)))) throw problems.unknownSaga(id)
       return streams.send(request, reply, `/saga/${id}`, (gone) => {
-        const lastEventId = Number(reply.sse.lastEventId)
-        return sagaEvents(id, Number.isSafeInteger(lastEventId) ? lastEventId : 0, gone)
+        return sagaEvents(id, readLogId(reply.sse.lastEventId ?? '') ?? 0n, gone)
       })
     })
 
     /** Behind every change: the log rows that are new, then the saga where its answer differs from the last one sent. */
-    async function* sagaEvents(sagaId: string, afterId: number, signal: AbortSignal): AsyncGenerator<SSEMessage> {
+    async function* sagaEvents(sagaId: string, afterId: bigint, signal: AbortSignal): AsyncGenerator<SSEMessage> {
       const changes = new Changes(feed, sagaId)
       // A reader who went away while the stream waited for them never lets it come to its end.
       signal.addEventListener('abort', () => changes.close(), { once: true })
@@ -53,7 +52,7 @@ export const eventRoutes =
             rows = await followLog(pool, { sagaId, afterId, limit: ROWS_AT_ONCE })
             for (const row of rows) {
               afterId = row.id
-              yield { id: String(row.id), event: 'log', data: row }
+              yield { id: String(row.id), event: 'log', data: logRowToJson(row) }
             }
           } while (rows.length === ROWS_AT_ONCE)
           const saga = toSaga(record, links)

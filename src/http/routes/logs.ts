@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { listLog } from '../../saga/node/saga-log.js'
+import { listLog, logRowToJson, readLogId } from '../../saga/node/saga-log.js'
 import type { AppContext } from '../app.js'
 import { answers } from '../openapi.js'
+import { invalidBody } from '../problem.js'
 import { Logs, LogsQuery } from '../schemas/log.js'
 
 /** GET /logs: the saga log, newest first. */
@@ -14,7 +15,17 @@ export const logRoutes =
       querystring: LogsQuery,
       response: answers({ 200: Logs }, 400),
     }
-    app.get('/logs', { schema: logs }, async (request) => ({
-      logs: await listLog(pool, request.query),
-    }))
+    const serializerCompiler =
+      ({ httpStatus }: { httpStatus?: string | undefined }) =>
+      (answer: unknown) =>
+        httpStatus === '200' ? toJson(answer as Logs) : JSON.stringify(answer)
+    app.get('/logs', { schema: logs, serializerCompiler }, async ({ query: { before: given, ...filter } }) => {
+      const before = given === undefined ? undefined : readLogId(given)
+      if (given !== undefined && before === undefined) {
+        throw invalidBody([{ path: '/before', message: 'is no id that there can be' }], 'querystring')
+      }
+      return { logs: await listLog(pool, { ...filter, before }) }
+    })
   }
+
+const toJson = ({ logs }: Logs) => `{"logs":[${logs.map(logRowToJson).join()}]}`

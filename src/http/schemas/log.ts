@@ -3,7 +3,12 @@ import { dateTime, ref } from './common.js'
 
 export const LogRow = Type.Object(
   {
-    id: Type.Integer({ description: 'Rises with time within a saga.' }),
+    // JavaScript holds integers beyond 2^53 as a bigint alone.
+    id: Type.Unsafe<bigint>({
+      type: 'integer',
+      format: 'int64',
+      description: 'Rises with time within a saga. May exceed 2^53: read it with a parser that keeps every digit.',
+    }),
     sagaId: Type.String(),
     service: Type.String({ description: 'SAGA, ROLLBACK, a step, or COMPENSATE_ and a step.' }),
     status: Type.String(),
@@ -23,9 +28,7 @@ export const LogsQuery = Type.Object(
     service: Type.Optional(word),
     status: Type.Optional(word),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 50 })),
-    before: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Only rows with a smaller id.' }),
-    ),
+    before: Type.Optional(Type.String({ pattern: '^0*[1-9]\\d{0,18}$', description: 'Only rows with a smaller id.' })),
   },
   { additionalProperties: false },
 )

@@ -53,7 +53,7 @@ export const Saga = Type.Object(
     parent: Type.Optional(Type.Object({ sagaId: Type.String(), step: Type.String() })),
     /** Empty where a saga was started elsewhere with input that is not right. */
     input: Type.Partial(Type.Object({ username: Type.String(), address: Type.String(), payment: Type.String() })),
-    userId: Type.Optional(Type.Integer()),
+    userId: Type.Optional(Type.String({ description: 'The id of the row in table_a.' })),
     failedStep: Type.Optional(Type.String()),
     error: Type.Optional(SagaError),
     startedAt: dateTime,

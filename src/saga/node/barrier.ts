@@ -1,7 +1,7 @@
 import { prepared, withTransaction, type AndCommit, type Client, type Pool } from './db.js'
 import { Gathering } from './gathering.js'
 import { runCode } from './participant-code.js'
-import { FailureType, invalidResult, isFailure, lateInvoke, rejected, toError } from '../errors.js'
+import { FailureType, isFailure, lateInvoke, rejected, toError } from '../errors.js'
 import { checkedResult } from '../result.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 
@@ -167,7 +167,7 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall, and
   )
   if (rowCount === 0) return kept(tx, call)
   const answer = await run(participant, sagaId, () => participant.invoke(tx, { sagaId, input }))
-  const { result, json } = keepable(answer, participant)
+  const { result, json } = checkedResult(answer, participant.name)
   andCommit(
     tx.query(
       prepared(
@@ -177,18 +177,6 @@ async function invoke(tx: Client, participant: AnyService, call: InvokeCall, and
     ),
   )
   return { verdict: 'applied' as const, result }
-}
-
-/** NUL, or half a surrogate pair, as JSON.stringify writes them: behind an even number of backslashes. */
-const UNKEEPABLE = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/
-
-/** Before the commit: what PostgreSQL or Temporal can't take would be found out when the work can't be rolled back any more. */
-function keepable(answer: unknown, { name }: AnyService): { result: Json; json: string } {
-  const checked = checkedResult(answer, name)
-  if (!UNKEEPABLE.test(checked.json)) return checked
-  throw invalidResult(
-    `the result of ${name} has a text with a NUL or half a surrogate pair, which PostgreSQL can't keep`,
-  )
 }
 
 /**
@@ -213,7 +201,7 @@ async function invokeAll(
       throw new Error(`invokeMany of ${participant.name} gave ${results.length} results for ${fresh.length} calls`)
     }
     const ends = results.map((result) => {
-      if (!(result instanceof Error)) return keepable(result, participant)
+      if (!(result instanceof Error)) return checkedResult(result, participant.name)
       const refusal = toError(result)
       if (!isFailure(refusal, FailureType.Rejected)) throw refusal
       return refusal

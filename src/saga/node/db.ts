@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Pool, types, type PoolClient, type QueryConfig } from 'pg'
+import { Pool, type PoolClient, type QueryConfig } from 'pg'
 
-// Ids (int8) are counted up from 1 and stay far below 2^53.
-types.setTypeParser(types.builtins.INT8, Number)
+// The driver's own parsers hold, for they are the whole process's: an int8 comes as text, to the digit. Counts are far below
+// 2^53, and cast to integer or float8 in the statement that reads them.
 
 export type { Pool }
 export type Client = PoolClient

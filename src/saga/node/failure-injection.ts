@@ -108,7 +108,7 @@ async function count(db: Queryable, calls: CountedCall[]): Promise<number[]> {
      SELECT scope, step, op, calls FROM jsonb_to_recordset($1) AS one (scope text, step text, op text, calls integer)
      ORDER BY scope, step, op
      ON CONFLICT (scope, step, op) DO UPDATE SET calls = failure_call.calls + excluded.calls
-     RETURNING scope, step, op, calls`,
+     RETURNING scope, step, op, failure_call.calls::float8 AS calls`,
     [JSON.stringify([...made.values()])],
   )
   const counted = new Map(rows.map((row) => [keyOf(row), row.calls]))

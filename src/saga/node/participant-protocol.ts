@@ -1,5 +1,3 @@
-import type { Json } from '../types.js'
-
 /** What both ends of docs/participant-protocol.md hold to: participant-server.ts answers, remote.ts asks. */
 
 /** Types of the problems (RFC 9457) that a participant answers with. */
@@ -41,15 +39,4 @@ export function fromHeader(value: string | string[] | undefined): string | undef
   } catch {
     return undefined
   }
-}
-
-const MAX_DEPTH = 100
-
-/** Whether PostgreSQL can keep it as jsonb: no NUL, no half characters, not nested without end. */
-export function isStorable(value: Json | undefined, depth = 0): boolean {
-  if (value === undefined || depth > MAX_DEPTH) return false
-  if (typeof value === 'string') return !/\0|\p{Cs}/u.test(value)
-  if (typeof value !== 'object' || value === null) return true
-  if (Array.isArray(value)) return value.every((one) => isStorable(one, depth + 1))
-  return Object.entries(value).every(([key, one]) => isStorable(key) && isStorable(one, depth + 1))
 }

@@ -13,13 +13,14 @@ import fastify, {
 import type { Logger } from 'pino'
 import { Type } from 'typebox'
 import { FailureType, isFailure, type InputProblem } from '../errors.js'
+import { inWords, problemsOfText } from '../exact-json.js'
 import { completeFailures, failureSchema, type FailureInput } from '../failure.js'
 import type { AnyForwardParticipant, Json } from '../types.js'
 import { WAIT_MS, type AnyService, type Call } from './barrier.js'
 import { isDatabaseAway, makePool, participantBounds, refusedStatement, whileAway, type Pool } from './db.js'
 import { InjectedCrash } from './failure-injection.js'
 import { loggedError } from './logged-error.js'
-import { fromHeader, isStorable, MAX_BODY_BYTES, ProblemType } from './participant-protocol.js'
+import { fromHeader, MAX_BODY_BYTES, ProblemType } from './participant-protocol.js'
 import { watchStrayRejections } from './participant-code.js'
 import { makeParticipants } from './participants.js'
 
@@ -127,13 +128,7 @@ function makeParticipantApp(options: ParticipantServerOptions, pool: Pool): Fast
   const decisions = Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }))
   const injection = Type.Optional(injectionSchema)
   const post = (path: string, body: object, handle: (call: Call, body: CallBody) => Promise<unknown>) =>
-    app.post(path, { schema: { body } }, async (request) => {
-      const call = callOf(request)
-      if (!isStorable(request.body as Json)) {
-        throw invalidCall('The body holds a NUL, half a character, or is nested too deeply.')
-      }
-      return handle(call, request.body as CallBody)
-    })
+    app.post(path, { schema: { body } }, async (request) => handle(callOf(request), request.body as CallBody))
 
   post('/invoke', Type.Object({ input, decisions, injection }, closed), async (call, { input = null, ...body }) => {
     const decided = body.decisions === undefined ? {} : { decisions: body.decisions }
@@ -189,8 +184,13 @@ function makeBareApp(logger: FastifyBaseLogger): FastifyInstance {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     // The parser that comes with Fastify reads bytes that are not UTF-8 as replacement characters.
-    if (isUtf8(body)) void parse(request, body.toString(), done)
-    else done(invalidCall('The body is not valid UTF-8.'))
+    if (!isUtf8(body)) return done(invalidCall('The body is not valid UTF-8.'))
+    const text = body.toString()
+    void parse(request, text, (error, value) => {
+      const errors = error ? [] : problemsOfText(text, value)
+      if (errors.length > 0) done(invalidCall(`The body is not right: ${inWords(errors)}.`, 400, { errors }))
+      else done(error, value)
+    })
   })
   app.addHook('onRequest', async (request, reply) => {
     const { headers } = request

@@ -1,12 +1,13 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { invalidResult, lateInvoke, outcomeUnknown, rejected, unavailable } from '../errors.js'
+import { invalidResult, lateInvoke, outcomeUnknown, rejected, unavailable, type InputProblem } from '../errors.js'
+import { inWords, problemsOfText } from '../exact-json.js'
 import { checkedResult } from '../result.js'
 import type { Json, Operation, SettleVerdict } from '../types.js'
 import type { BarredParticipant, Call } from './barrier.js'
 import type { Injection } from './failure-injection.js'
-import { isStorable, MAX_BODY_BYTES, ProblemType, toHeader } from './participant-protocol.js'
+import { MAX_BODY_BYTES, ProblemType, toHeader } from './participant-protocol.js'
 
 /** How long a call waits for a service that can't be connected to, as it restarts: no call was made then. */
 const AWAY_WAIT_MS = 4_000
@@ -91,13 +92,14 @@ type Answer = Record<string, Json | undefined>
 /** An operation that a participant need not have. */
 const notOffered: Answer = {}
 
-const malformed = (name: string) => outcomeUnknown(`${name} gave an answer that is not by the protocol`)
+const malformed = (name: string, why = '') => outcomeUnknown(`${name} gave an answer that is not by the protocol${why}`)
 
 function makeAsking(name: string, url: string, moreHeaders: () => Record<string, string>) {
   const exchange = makeExchange(url, moreHeaders)
   return async (operation: string, call: Call, body: object, isOptional = false): Promise<Answer> => {
-    const { status, problem, json } = await reach(name, isOptional, () => exchange(operation, call, body))
-    if (status === 200 && isObject(json) && isStorable(json)) return json
+    const { status, problem, json, wrong } = await reach(name, isOptional, () => exchange(operation, call, body))
+    if (status === 200 && wrong.length > 0) throw malformed(name, `: ${inWords(wrong)}`)
+    if (status === 200 && isObject(json)) return json
     if (status === 200) throw malformed(name)
     if (isOptional && (status === 404 || status === 501)) return notOffered
     const { type, detail } = problem
@@ -140,6 +142,8 @@ class TooLarge extends Error {}
 interface Exchanged {
   status: number
   json: Json | undefined
+  /** What of it cannot be kept as it is. */
+  wrong: InputProblem[]
   problem: { type: string | undefined; detail: string }
 }
 
@@ -181,16 +185,18 @@ async function read(response: IncomingMessage): Promise<Exchanged> {
     if (size > MAX_BODY_BYTES) throw new TooLarge()
     chunks.push(chunk)
   }
-  const json = parsed(Buffer.concat(chunks))
+  const { json, wrong } = parsed(Buffer.concat(chunks))
   const isProblem = /^application\/problem\+json\b/.test(response.headers['content-type'] ?? '')
-  return { status: response.statusCode ?? 0, json, problem: problemOf(isProblem ? json : undefined) }
+  return { status: response.statusCode ?? 0, json, wrong, problem: problemOf(isProblem ? json : undefined) }
 }
 
-function parsed(body: Buffer): Json | undefined {
+function parsed(body: Buffer): Pick<Exchanged, 'json' | 'wrong'> {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) as Json
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(body)
+    const json = JSON.parse(text) as Json
+    return { json, wrong: problemsOfText(text, json) }
   } catch {
-    return undefined
+    return { json: undefined, wrong: [] }
   }
 }
 

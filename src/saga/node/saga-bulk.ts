@@ -214,7 +214,7 @@ export class SagaBulks {
   /** What its sagas have failed with, most first. */
   async failures(bulkId: string): Promise<BulkFailure[]> {
     const { rows } = await this.pool.query<BulkFailure>(
-      `SELECT failed_step AS step, error ->> 'type' AS type, error ->> 'message' AS message, count(*) AS count
+      `SELECT failed_step AS step, error ->> 'type' AS type, error ->> 'message' AS message, count(*)::integer AS count
        FROM saga WHERE bulk_id = $1 AND error IS NOT NULL
        GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT ${FAILURES}`,
       [bulkId],
@@ -236,7 +236,7 @@ export class SagaBulks {
       }
       const isPaused = bulk.status === 'paused'
       const { rows } = await tx.query<{ windows: number }>(
-        `SELECT count(DISTINCT (bulk_position - 1) / $2::integer) AS windows FROM saga
+        `SELECT count(DISTINCT (bulk_position - 1) / $2::integer)::integer AS windows FROM saga
          WHERE bulk_id = $1 AND ${isPaused ? IN_HAND : CARRIED}`,
         [bulkId, this.#limits.window],
       )
@@ -296,7 +296,7 @@ export class SagaBulks {
     }
     // Windows by their places, whose sagas have all had their turn and come to something.
     const { rows } = await tx.query<{ total: number; failed: number }>(
-      `SELECT count(*) AS total, count(*) FILTER (WHERE ${FAILED}) AS failed
+      `SELECT count(*)::integer AS total, (count(*) FILTER (WHERE ${FAILED}))::integer AS failed
        FROM saga WHERE bulk_id = $1 AND bulk_position > $2 AND bulk_position <= $3
        GROUP BY (bulk_position - 1) / $4::integer
        HAVING count(*) = $4 AND bool_and(NOT ${UNFINISHED})
@@ -361,8 +361,9 @@ async function hasSaga(db: Queryable, bulkId: string, condition: string): Promis
 }
 
 async function countStuck(db: Queryable, bulkId: string): Promise<number> {
-  const { rows } = await db.query(`SELECT count(*) AS n FROM saga WHERE bulk_id = $1 AND status = 'NEEDS_ATTENTION'`, [
-    bulkId,
-  ])
+  const { rows } = await db.query(
+    `SELECT count(*)::integer AS n FROM saga WHERE bulk_id = $1 AND status = 'NEEDS_ATTENTION'`,
+    [bulkId],
+  )
   return rows[0].n
 }

@@ -97,7 +97,7 @@ export async function listSagas(
       const micros = `${value(after.startedAtMicros)}::float8 * interval '1 microsecond'`
       conditions.push(`(${column}, saga_id) < (${epoch} + ${micros}, ${value(after.sagaId)})`)
     }
-    return `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::bigint AS "startedAtMicros" FROM ${source}
+    return `(SELECT ${recordColumns}, (extract(epoch FROM started_at) * 1000000)::float8 AS "startedAtMicros" FROM ${source}
       ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''} ORDER BY ${column} DESC, saga_id DESC ${rowsAtMost})`
   }
   /** Those that failed at the step, and, as few wait for a person, those of them that are stuck on it and failed elsewhere. */

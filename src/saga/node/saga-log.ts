@@ -2,7 +2,8 @@ import type { Queryable } from './db.js'
 
 /** One row of the saga log, as people are shown it. `attempt` is null where the row is not an attempt. */
 export interface LogRow {
-  id: number
+  /** Rises with time within a saga. To the digit: a bigint of PostgreSQL has more than a JavaScript number holds. */
+  id: bigint
   sagaId: string
   service: string
   status: string
@@ -16,7 +17,7 @@ export interface LogFilter {
   service?: string | undefined
   status?: string | undefined
   /** Only rows with a smaller id. */
-  before?: number | undefined
+  before?: bigint | undefined
   /** 50 where it is left out. */
   limit?: number | undefined
 }
@@ -59,7 +60,7 @@ export async function listLog(
  */
 export async function followLog(
   db: Queryable,
-  { sagaId, afterId, limit }: { sagaId: string; afterId: number; limit?: number },
+  { sagaId, afterId, limit }: { sagaId: string; afterId: bigint; limit?: number },
 ): Promise<LogRow[]> {
   const { rows } = await db.query(
     `SELECT ${columns} FROM saga_log WHERE saga_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
@@ -68,6 +69,21 @@ export async function followLog(
   return rows.map(toLogRow)
 }
 
-function toLogRow(row: Omit<LogRow, 'createdAt'> & { createdAt: Date }): LogRow {
-  return { ...row, createdAt: row.createdAt.toISOString() }
+function toLogRow(row: Omit<LogRow, 'id' | 'createdAt'> & { id: string; createdAt: Date }): LogRow {
+  return { ...row, id: BigInt(row.id), createdAt: row.createdAt.toISOString() }
+}
+
+/** The largest id there can be: PostgreSQL's bigint. */
+const MAX_ID = 2n ** 63n - 1n
+
+/** Reads an id as people and browsers send it; undefined where it is none. */
+export function readLogId(text: string): bigint | undefined {
+  if (!/^\d{1,100}$/.test(text)) return undefined
+  const id = BigInt(text)
+  return id <= MAX_ID ? id : undefined
+}
+
+/** The row as JSON, its id an integer to the digit: JSON.stringify takes no BigInt. */
+export function logRowToJson({ id, ...row }: LogRow): string {
+  return `{"id":${id},${JSON.stringify(row).slice(1)}`
 }

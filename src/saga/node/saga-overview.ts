@@ -135,8 +135,8 @@ export async function readEnds(db: Queryable, span: Span): Promise<Map<number, E
               percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY ms) AS took
        FROM ended GROUP BY point
      )
-     SELECT point, coalesce(started, 0) AS started, coalesce(completed, 0) AS "COMPLETED",
-            coalesce(compensated, 0) AS "COMPENSATED", coalesce(partially, 0) AS "PARTIALLY_COMPENSATED",
+     SELECT point, coalesce(started, 0)::integer AS started, coalesce(completed, 0)::integer AS "COMPLETED",
+            coalesce(compensated, 0)::integer AS "COMPENSATED", coalesce(partially, 0)::integer AS "PARTIALLY_COMPENSATED",
             round(took[1]) AS "p50Ms", round(took[2]) AS "p95Ms"
      FROM starts FULL JOIN ends USING (point)`,
     valuesOf(span),

@@ -8,6 +8,7 @@ import {
   storable,
   type InputProblem,
 } from '../errors.js'
+import { inWords, problemsOf } from '../exact-json.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
   Changed,
@@ -79,6 +80,7 @@ import {
   type SagaRecord,
   type StepRecord,
 } from './saga-record.js'
+import { describe, readInput } from './saga-input.js'
 import type { OnLogged } from './saga-metrics.js'
 import { LockFirst, readColumns, saveBy, toJsonb, write, type ReadRecord, type Save } from './saga-row.js'
 import { SagaTable, type IntentRow, type NewRow, type SagaTableOptions } from './saga-table.js'
@@ -192,12 +194,16 @@ export class SagaStore {
     return this.#table.get(sagaId)
   }
 
+  /** Throws InvalidInput where the input cannot be kept. */
   rowOf({ sagaId, saga, steps, input, failures }: SagaIntent): IntentRow {
+    const described = describe(saga, input)
+    if ('problems' in described) throw invalidInput(described.problems)
+    const { label, view } = described
     return {
       saga_id: sagaId,
       type: saga.type,
-      label: saga.label(input),
-      view: saga.view(input),
+      label,
+      view,
       input: this.#keys.seal(input),
       input_hash: this.#keys.hash(hashedText(input, failures)),
       failures: failures ?? null,
@@ -205,7 +211,10 @@ export class SagaStore {
     }
   }
 
-  /** Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. */
+  /**
+   * Writes a saga down before anything is asked to run it. A key that is known already answers with its saga. Throws
+   * InvalidInput where the input cannot be kept.
+   */
   async writeIntent(intent: Intent): Promise<IntentAnswer> {
     const { sagaId, saga, idempotencyKey, maxOpen } = intent
     const row: NewRow = { ...this.rowOf(intent), idempotency_key: idempotencyKey ?? null, maxOpen }
@@ -231,10 +240,16 @@ export class SagaStore {
   async open(sagaId: string, order: OpenOrder, times: Times): Promise<Opening> {
     const saga = this.#types.get(order.type)
     if (!saga) throw new Error(`This worker has no saga type ${order.type}; add it to its list`)
-    const parsed = saga.parse(order.input)
-    const problems = [...idProblems(sagaId), ...('problems' in parsed ? parsed.problems : [])]
-    if ('problems' in parsed || problems.length > 0) {
-      if (idProblems(sagaId).length > 0) throw invalidInput(problems)
+    const wrongId = idProblems(sagaId)
+    // Most come with an intent.
+    const seen = wrongId.length > 0 ? undefined : await this.get(sagaId)
+    const read = order.problem ? { problems: [order.problem] } : readInput(saga, order.input)
+    // What is in its row already is not refused any more. One that was refused has no hash.
+    const isKept = seen !== undefined && seen.inputHash !== ''
+    const described = 'problems' in read ? read : isKept ? undefined : describe(saga, read.input)
+    const problems = [...wrongId, ...(described && 'problems' in described ? described.problems : [])]
+    if ('problems' in read || problems.length > 0) {
+      if (wrongId.length > 0) throw invalidInput(problems)
       await this.writeRefusal(sagaId, order, problems)
       const standing = await this.get(sagaId)
       if (standing && standing.firstRunId !== order.firstRunId) {
@@ -242,20 +257,21 @@ export class SagaStore {
       }
       throw invalidInput(problems)
     }
-    const { failures } = parsed
-    const input = parsed.input as Json
+    const input = read.input as Json
+    const { failures } = read
     const { nestedIn } = order
     // What is injected into a nested saga comes from its parent.
     const hashed = hashedText(input, nestedIn ? undefined : failures)
-    const insert = (db: Queryable, nesting?: Nesting, failuresThere?: Failures) =>
-      db.query(
+    const insert = async (db: Queryable, nesting?: Nesting, failuresThere?: Failures) => {
+      if (!described || 'problems' in described) return
+      await db.query(
         `INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, parent_id, parent_step)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
         [
           sagaId,
           saga.type,
-          storable(saga.label(input)),
-          toJsonb(saga.view(input)),
+          described.label,
+          toJsonb(described.view),
           toJsonb(this.#keys.seal(input)),
           this.#keys.hash(hashed),
           failuresThere ? toJsonb(failuresThere) : null,
@@ -264,14 +280,12 @@ export class SagaStore {
           nesting?.step ?? null,
         ],
       )
-    let seen: ReadRecord | undefined
+    }
     if (nestedIn) {
       await this.#insertNested(order.type, nestedIn, (tx, theirs) => insert(tx, nestedIn, theirs ?? failures))
       if (!(await this.get(sagaId))) throw lateInvoke(nestedIn)
-    } else {
-      // Most come with an intent.
-      seen = await this.get(sagaId)
-      if (!seen) await insert(this.pool, undefined, failures)
+    } else if (!seen) {
+      await insert(this.pool, undefined, failures)
     }
     return this.#change(
       sagaId,
@@ -288,7 +302,7 @@ export class SagaStore {
         if (record.handedOverAt) return handedOver(record)
         return this.#takeUp(record, save, { firstRunId: order.firstRunId, carriedBy: null }, times)
       },
-      seen,
+      nestedIn ? undefined : seen,
     )
   }
 
@@ -574,6 +588,9 @@ export class SagaStore {
    * after a lost answer, is taken as the first. `refused` says why it can't be.
    */
   async decide(sagaId: string, decision: ToldDecision): Promise<DecisionAnswer> {
+    // What a run is told of stands in the row already.
+    const wrong = decision.number === undefined ? problemsOf(decision.input) : []
+    if (wrong.length > 0) return { kind: 'refused', why: `The input cannot be kept as it is: ${inWords(wrong)}.` }
     if (!(await this.get(sagaId))) return { kind: 'unknown' }
     return this.#change(sagaId, async (record, save) => {
       const repeated = repeatedDecision(record, decision, this.#keys)
@@ -664,7 +681,8 @@ export class SagaStore {
   }
 
   async writeRefusal(sagaId: string, order: OpenOrder, problems: InputProblem[]): Promise<void> {
-    const { message } = invalidInput(problems)
+    // The names of its fields stand in it, and may be what PostgreSQL refuses.
+    const message = invalidInput(problems).message.replaceAll('\0', '\ufffd')
     const error = { type: FailureType.InvalidInput, message }
     await this.pool.query(
       `WITH refused AS (

@@ -36,7 +36,8 @@ export type NewRow = IntentRow & { idempotency_key: string | null; maxOpen: numb
 /** What is injected into sagas without failures of their own. */
 export interface FailuresInForce {
   everywhere: Failures
-  generation: number
+  /** To the digit, as text. */
+  generation: string
 }
 
 export interface SagaTableOptions {

@@ -83,7 +83,7 @@ export class UnfinishedSagas {
   async countWithoutProgress(olderThanMs: number, db: Queryable = this.pool): Promise<number> {
     const { rows } = await db.query(
       `WITH waiting AS (SELECT saga_id FROM saga WHERE fate IN ('open', 'rollback') AND status = 'NEEDS_ATTENTION')
-       SELECT count(*) AS n FROM saga
+       SELECT count(*)::integer AS n FROM saga
        WHERE fate IN ('open', 'rollback') AND handed_over_at IS NULL AND type = ANY ($2)
          AND progress_at < now() - $1 * interval '1 ms' AND NOT (${IN_BULK} AND openings = 0)
          AND NOT EXISTS (SELECT FROM waiting w WHERE w.saga_id = saga.saga_id OR starts_with(w.saga_id, saga.saga_id || '.'))`,
@@ -95,7 +95,7 @@ export class UnfinishedSagas {
   /** How the sagas stand that have not ended: how many by status, and how long the oldest that waits for a person does, in s. */
   async standing(db: Queryable = this.pool): Promise<Standing> {
     const { rows } = await db.query<{ status: string; n: number; oldestS: number }>(
-      `SELECT status, count(*) AS n, extract(epoch FROM now() - min(progress_at))::float8 AS "oldestS"
+      `SELECT status, count(*)::integer AS n, extract(epoch FROM now() - min(progress_at))::float8 AS "oldestS"
        FROM saga WHERE fate IN ('open', 'rollback') GROUP BY status`,
     )
     const none = { RUNNING: 0, COMPENSATING: 0, NEEDS_ATTENTION: 0 }

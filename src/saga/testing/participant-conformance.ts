@@ -323,6 +323,10 @@ async function checkBadCalls(
     },
     { what: 'a NUL in the input', body: '{"input":"\\u0000"}' },
     { what: 'half a character in the input', body: '{"input":"\\ud800"}' },
+    { what: 'an integer beyond 2^53 - 1', body: '{"input":9007199254740993}' },
+    { what: 'an integer beyond 2^53 - 1 within the input', body: '{"input":{"id":[12345678901234567890]}}' },
+    { what: 'a number that no double holds', body: '{"input":1e400}' },
+    { what: 'an input of 10,000 levels', body: `{"input":${'['.repeat(10_000)}${']'.repeat(10_000)}}` },
     {
       what: `a body of more than ${MAX_BODY_BYTES} bytes`,
       body: JSON.stringify({ input: 'x'.repeat(MAX_BODY_BYTES) }),

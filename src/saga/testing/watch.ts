@@ -42,7 +42,7 @@ export class Watch {
     return whileAway(WAIT_MS, async () => {
       const query = `SELECT ${recordColumns} FROM saga WHERE saga_id = $1`
       const { rows } = await this.pool.query<SagaRecord>(query, [sagaId])
-      const log = await followLog(this.pool, { sagaId, afterId: 0 })
+      const log = await followLog(this.pool, { sagaId, afterId: 0n })
       return rows[0] && { record: rows[0], log }
     })
   }

@@ -1,4 +1,5 @@
 import { decisionRefused } from '../errors.js'
+import { problemsOf } from '../exact-json.js'
 import type { ToldDecision } from '../types.js'
 
 const actions = ['retry', 'resolve', 'skip']
@@ -18,6 +19,7 @@ export function checkDecision(value: unknown): asserts value is ToldDecision {
     ...(isText(reason, 500) ? [] : ['reason must be a text of 1–500 characters']),
     ...(isText(actor, 100) ? [] : ['actor must be a text of 1–100 characters']),
     ...(input === undefined || action === 'retry' ? [] : ['input goes with retry only']),
+    ...(number === undefined ? problemsOf(input) : []).map(({ path, message }) => `input${path} ${message}`),
     ...(number === undefined || Number.isInteger(number) ? [] : ['number must be an integer']),
     ...Object.keys(others).map((field) => `${field} is not a field`),
   ]

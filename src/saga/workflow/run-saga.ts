@@ -10,6 +10,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import { FailureType, applicationFailureOf, deadlineExceeded, sagaCompensated, toSagaError } from '../errors.js'
+import { depthProblemOf } from '../exact-json.js'
 import type {
   CompletionClaim,
   DecidedStep,
@@ -152,7 +153,10 @@ function alarm(ms: number, ring: () => void): () => void {
 function open(saga: { type: string; steps: StepDeclarations }, input: unknown): Promise<Opening> {
   const { firstExecutionRunId: firstRunId, memo } = workflowInfo()
   const nestedIn = memo?.['nestedIn'] as Nesting | undefined
-  const order = { type: saga.type, steps: saga.steps, input: (input ?? null) as Json, firstRunId }
+  // Written as JSON it would overflow the stack, and take the worker along.
+  const problem = depthProblemOf(input)
+  const sent = problem ? { input: null, problem } : { input: (input ?? null) as Json }
+  const order = { type: saga.type, steps: saga.steps, ...sent, firstRunId }
   return store.openSaga({ ...order, ...(nestedIn && { nestedIn }) })
 }
 

@@ -12,7 +12,7 @@ interface Props {
   isFailedOnly: boolean
   onFailedOnly: (isFailedOnly: boolean) => void
   /** The row that is pointed at in the timeline; `led` counts how often one was asked to be led there. */
-  chosen: number | undefined
+  chosen: bigint | undefined
   led: number
 }
 

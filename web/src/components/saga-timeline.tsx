@@ -49,8 +49,8 @@ interface Props {
   rows: LogRow[]
   clockAheadMs: number
   /** The log row that is pointed at, and how to point at one; `isPressed` asks to be led to it. */
-  chosen: number | undefined
-  onChoose: (rowId: number | undefined, isPressed?: boolean) => void
+  chosen: bigint | undefined
+  onChoose: (rowId: bigint | undefined, isPressed?: boolean) => void
 }
 
 /**
@@ -98,7 +98,7 @@ function Next({ timeline, now, saga }: { timeline: Timeline; now: number; saga: 
 interface DrawingProps {
   saga: Saga
   timeline: Timeline
-  chosen: number | undefined
+  chosen: bigint | undefined
   onChoose: Props['onChoose']
   isMoving: boolean
 }
@@ -279,7 +279,7 @@ interface LaneProps {
   stop: string | undefined
   shown: string | undefined
   onChoose: (bar: Bar | undefined) => void
-  onPress: (rowId: number | undefined) => void
+  onPress: (rowId: bigint | undefined) => void
 }
 
 function LaneLine({ lane, saga, scale, stop, shown, onChoose, onPress }: LaneProps) {
@@ -332,7 +332,7 @@ interface BarProps {
   isStop: boolean
   isShown: boolean
   onChoose: (bar: Bar | undefined) => void
-  onPress: (rowId: number | undefined) => void
+  onPress: (rowId: bigint | undefined) => void
 }
 
 const BarMark = memo(

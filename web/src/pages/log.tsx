@@ -96,7 +96,7 @@ function Tail({ search }: { search: LogSearch }) {
         <Empty search={search} />
       ) : (
         <>
-          <Rows rows={held.rows} knownId={isHeld ? Infinity : log.knownId} onEnd={readOlder} hasOlder={log.hasOlder} />
+          <Rows rows={held.rows} knownId={isHeld ? undefined : log.knownId} onEnd={readOlder} hasOlder={log.hasOlder} />
           <p className="log-end hint">
             {olderTrouble ? (
               <>
@@ -164,7 +164,8 @@ function Empty({ search }: { search: LogSearch }) {
 
 interface RowsProps {
   rows: LogRow[]
-  knownId: number
+  /** Rows with a greater id are new; undefined: none is. */
+  knownId: bigint | undefined
   hasOlder: boolean
   onEnd: () => void
 }
@@ -185,7 +186,7 @@ function Rows({ rows, knownId, hasOlder, onEnd }: RowsProps) {
   const virtualizer = useWindowVirtualizer({
     count: rows.length,
     estimateSize: () => 33,
-    getItemKey: (index) => rows[index]?.id ?? index,
+    getItemKey: (index) => rows[index]?.id ?? BigInt(index),
     scrollMargin: top,
     overscan: 12,
   })
@@ -229,7 +230,7 @@ function Rows({ rows, knownId, hasOlder, onEnd }: RowsProps) {
                 data-saga-id={row.sagaId}
                 data-service={row.service}
                 data-status={row.status}
-                data-new={row.id > knownId || undefined}
+                data-new={(knownId !== undefined && row.id > knownId) || undefined}
                 style={{ transform: `translateY(${start - top}px)` }}
               >
                 <Cells row={row} />
@@ -274,8 +275,8 @@ function Cells({ row }: { row: LogRow }) {
 
 /** While it is held the rows that were there stay as they are, and those that come are counted. */
 function useHeld(rows: LogRow[] = [], isHeld: boolean): { rows: LogRow[]; newer: number } {
-  const [heldId, setHeldId] = useState<number>()
-  if (isHeld && heldId === undefined) setHeldId(rows[0]?.id ?? 0)
+  const [heldId, setHeldId] = useState<bigint>()
+  if (isHeld && heldId === undefined) setHeldId(rows[0]?.id ?? 0n)
   if (!isHeld && heldId !== undefined) setHeldId(undefined)
   if (!isHeld || heldId === undefined) return { rows, newer: 0 }
   const older = rows.filter(({ id }) => id <= heldId)

@@ -92,7 +92,7 @@ function Shown({ watched: { rows, stream, clockAheadMs }, saga }: { watched: Wat
   const [login] = useLogin()
   const { failed } = useSearch({ from: '/saga/$sagaId' })
   const navigate = useNavigate({ from: '/saga/$sagaId' })
-  const [chosen, setChosen] = useState<number>()
+  const [chosen, setChosen] = useState<bigint>()
   const [led, setLed] = useState(0)
   return (
     <>
