@@ -1,5 +1,6 @@
 import { prepared, withTransaction, type AndCommit, type Client, type Pool } from './db.js'
 import { Gathering } from './gathering.js'
+import { redacted } from './secrets.js'
 import { FailureType, isFailure, lateInvoke, rejected } from '../errors.js'
 import type { CompensateVerdict, ForwardParticipant, Json, Participant, Probe, SettleVerdict } from '../types.js'
 
@@ -8,6 +9,8 @@ export interface Call {
   step: string
   /** The how manyth since the last decision or recovery; a guess, where attempts are under way at once. */
   attempt?: number
+  /** Texts that are not to stand in a refusal which is kept. */
+  secrets?: readonly string[]
   /** Aborted once nobody waits for the answer any more. What a participant has begun it may end all the same. */
   signal?: AbortSignal
 }
@@ -197,7 +200,7 @@ async function invokeAll(
             fresh.map(({ input }) => JSON.stringify(input)),
             refusals.map((refusal) => (refusal ? 'rejected' : 'applied')),
             results.map((result, i) =>
-              JSON.stringify(refusals[i] ? { message: refusals[i].message } : (result ?? null)),
+              JSON.stringify(refusals[i] ? keptRefusal(refusals[i], fresh[i]) : (result ?? null)),
             ),
             fresh.map(({ decisions = 0 }, i) => (refusals[i] ? decisions : 0)),
           ],
@@ -255,6 +258,11 @@ async function kept(tx: Client, call: InvokeCall): Promise<InvokeVerdict> {
   return answer
 }
 
+/** What is kept of a refusal: its words, without secrets. A participant that runs elsewhere knows only what looks like one. */
+function keptRefusal({ message }: Error, call: InvokeCall | undefined): { message: string } {
+  return { message: redacted(message, call?.secrets ?? [], call ? [call.sagaId] : []) }
+}
+
 async function keepRefusal(tx: Client, call: InvokeCall, refusal: Error): Promise<'kept' | InvokeVerdict> {
   const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
@@ -264,7 +272,7 @@ async function keepRefusal(tx: Client, call: InvokeCall, refusal: Error): Promis
      ON CONFLICT (saga_id, step, op) DO UPDATE
      SET input = excluded.input, result = excluded.result, decisions = excluded.decisions
      WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < excluded.decisions`,
-      [sagaId, step, JSON.stringify(input), JSON.stringify({ message: refusal.message }), decisions],
+      [sagaId, step, JSON.stringify(input), JSON.stringify(keptRefusal(refusal, call)), decisions],
     ),
   )
   return rowCount === 0 ? kept(tx, call) : 'kept'
