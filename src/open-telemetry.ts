@@ -75,9 +75,9 @@ export function makeTracing(serviceName: string, logger: Logger): Tracing {
       },
       sinks: { exporter: workflowExporter(processor, resource) },
       remoteHeaders() {
-        const headers = {}
+        const headers: { traceparent?: string } = {}
         propagation.inject(context.active(), headers)
-        return headers
+        return headers.traceparent === undefined ? {} : { traceparent: headers.traceparent }
       },
     },
     async stop() {
@@ -95,7 +95,9 @@ const traceRequests: TraceRequests = (app, about) => {
     const route = routeOptions.url
     // What asks every few seconds, and the page's files, would bury the rest.
     if (route === '/metrics' || route === '/health' || routeOptions.config?.role === 'anyone') return done()
-    const parent = propagation.extract(ROOT_CONTEXT, headers)
+    // Of what a caller says of its trace only which one it is, where that is valid by W3C. `baggage` and `tracestate` may have
+    // anything in them, and would stand in Temporal and go on to participants.
+    const parent = propagation.extract(ROOT_CONTEXT, { traceparent: headers['traceparent'] })
     const attributes = { 'http.request.method': method, ...(route !== undefined && { 'http.route': route }) }
     const span = tracer.startSpan(`${method} ${route ?? ''}`.trim(), { kind: SpanKind.SERVER, attributes }, parent)
     const here = trace.setSpan(parent, span)

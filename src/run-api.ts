@@ -57,7 +57,7 @@ export async function startApi(
       gathering: config.isGrouping ? {} : undefined,
     })
     const decisions = new SagaDecisions(pool, store, TASK_QUEUE)
-    const bulks = new SagaBulks(pool, store, { taskQueue: TASK_QUEUE, payloadKeys: config.payloadKeys })
+    const bulks = new SagaBulks(pool, store, { taskQueue: TASK_QUEUE })
     const starter = new SagaStarter(temporal.client, TASK_QUEUE)
     const links = { temporalUiUrl: config.temporalUiUrl, namespace: temporal.namespace }
     const context = { config, pool, store, decisions, bulks, starter, feed, temporalHealth, links }

@@ -1,5 +1,6 @@
 import { DefaultLogger } from '@temporalio/worker'
 import type { Logger } from 'pino'
+import { redacted } from './saga/node/secrets.js'
 
 /** Workflows that look after sagas, or that many share, and are none. */
 const NO_SAGAS = new Set<unknown>(['sagaSweep', 'sagaDecisions', 'sagaGroup', 'sagaBulk', 'bulkLane'])
@@ -52,9 +53,12 @@ export function temporalLogger(logger: Logger): DefaultLogger {
     const runId = runOf(meta, message)
     const saga = whose(meta, runId)
     if (level !== 'WARN' && level !== 'ERROR') return
-    const rest = Object.fromEntries(Object.entries(meta).filter(([name]) => !LEFT_OUT.has(name)))
+    const told = Object.entries(meta).filter(([name]) => !LEFT_OUT.has(name))
+    const rest = Object.fromEntries(
+      told.map(([name, one]) => [name, typeof one === 'string' ? redacted(one, []) : one]),
+    )
     const line = { ...saga, ...(runId !== undefined && { runId }), ...rest, ...toldOf(meta['failure']) }
-    logger[level === 'ERROR' ? 'error' : 'warn'](line, message)
+    logger[level === 'ERROR' ? 'error' : 'warn'](line, redacted(message, []))
   })
 }
 

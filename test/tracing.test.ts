@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
@@ -18,15 +18,29 @@ let service: ServiceProcess
 let system: System
 let sagas: Sagas
 
+/** B: what each saga's calls had in their headers. */
+const heard = new Map<string, IncomingHttpHeaders>()
+const addresses = createServer((request, response) => {
+  heard.set(String(request.headers['saga-id']), request.headers)
+  response.writeHead(200, { 'content-type': 'application/json' })
+  response.end(
+    JSON.stringify(request.url === '/invoke' ? { verdict: 'applied', result: null } : { verdict: 'done', left: [] }),
+  )
+})
+
 beforeAll(async () => {
   collector = await startCollector()
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: '200' }
   service = await startService('tracing-c', 'C', await makeServiceDatabase('tracing-c', 'C'), env)
-  system = await startSystem('tracing', { ...env, SERVICE_C_URL: service.url })
+  await new Promise<void>((resolve) => addresses.listen(0, '127.0.0.1', resolve))
+  const SERVICE_B_URL = `http://127.0.0.1:${(addresses.address() as AddressInfo).port}`
+  system = await startSystem('tracing', { ...env, SERVICE_C_URL: service.url, SERVICE_B_URL })
   sagas = new Sagas(system.where)
 })
 afterAll(async () => {
   await Promise.all([system?.stop(), service?.stop()])
+  addresses.closeAllConnections()
+  addresses.close()
   await collector?.stop()
 })
 
@@ -92,6 +106,30 @@ test('a saga that is undone shows what failed, and each compensation', async () 
     expect(path(trace, `compensate ${step}`)).toContain('RunWorkflow:createUserSaga')
   }
 })
+
+test.each([
+  { what: 'a valid one', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`, isContinued: true },
+  { what: 'none that is valid', traceparent: `00-${'0'.repeat(32)}-${payment}-01`, isContinued: false },
+])(
+  'of what a caller says of its trace only its id is kept and passed on: $what',
+  async ({ traceparent, isContinued }) => {
+    const headers = { traceparent, tracestate: `vendor=${payment}`, baggage: `card=${payment}` }
+    const response = await sagas.post('/saga?wait=60', { ...ada, failures: {} }, headers)
+    const { sagaId } = (await response.json()) as { sagaId: string }
+    sagas.started.push(sagaId)
+    const called = heard.get(sagaId)
+    expect(called).toMatchObject({ traceparent: expect.stringMatching(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/) })
+    expect(called?.['traceparent']?.toString().includes('a'.repeat(32))).toBe(isContinued)
+    expect(called).not.toHaveProperty('baggage')
+    expect(called).not.toHaveProperty('tracestate')
+    const history = await sagas.temporal('workflow', 'show', '-w', sagaId, '--output', 'json')
+    const texts = [...history.matchAll(/"data": *"([^"]+)"/g)].map(([, data = '']) =>
+      Buffer.from(data, 'base64').toString(),
+    )
+    expect(texts.some((text) => text.includes('traceparent'))).toBe(true)
+    expect(texts.filter((text) => text.includes(payment) || /baggage|tracestate/.test(text))).toEqual([])
+  },
+)
 
 test('no span has a payment, whatever an error quotes', async () => {
   await query(

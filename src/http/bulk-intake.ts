@@ -3,6 +3,7 @@ import type { Config } from '../config.js'
 import type { InputProblem } from '../saga/errors.js'
 import type { Failures } from '../saga/failure.js'
 import type { Rejection } from '../saga/node/saga-bulk.js'
+import { problemsWithoutValues } from '../saga/node/saga-store.js'
 import { makeCheck } from '../validation.js'
 import { createUser, type CreateUser } from '../workflows/create-user-input.js'
 import { requireRole } from './access.js'
@@ -71,7 +72,7 @@ export class BulkIntake {
 
   #take(line: number, value: unknown): void {
     const parsed = createUser.parse(value)
-    if ('problems' in parsed) return this.#reject(line, parsed.problems)
+    if ('problems' in parsed) return this.#reject(line, problemsWithoutValues(parsed.problems, value))
     if (parsed.failures) this.#allowFailures()
     this.#intake.inputs.push(parsed)
   }

@@ -200,6 +200,13 @@ test('a refusal takes its business back and is kept: the next invoke is refused 
   expect(await users(call.sagaId)).toEqual([])
 })
 
+test('a refusal is kept without the secrets of its saga, nor what looks like a card number', async () => {
+  const call = { sagaId: randomUUID(), step, input, secrets: ['9929 1234 5678 9016'] }
+  const words = 'no card 9929-1234-5678-9016, nor 4111111111111111'
+  await expect(throughBarrier(pool, refusing(words)).invoke(call)).rejects.toMatchObject(refused(words))
+  await expect(barred.invoke(call)).rejects.toMatchObject(refused('no card ****, nor ****'))
+})
+
 test('a refused invoke has nothing to undo, and is late after that', async () => {
   const call = newCall()
   await throughBarrier(pool, refusing('no'))

@@ -1,3 +1,4 @@
+import { createSecretKey, randomBytes } from 'node:crypto'
 import { expect, test } from '@jest/globals'
 import * as fc from 'fast-check'
 import { canonical } from '../../src/saga/node/canonical.js'
@@ -20,6 +21,7 @@ import {
 } from '../../src/saga/node/projection.js'
 import { afterDecision, afterOpening, afterTaking, refusalOf, repeatedDecision } from '../../src/saga/node/deciding.js'
 import { declaredSteps, isEnded, isPastPivot, toView, type SagaRecord } from '../../src/saga/node/saga-record.js'
+import { PayloadKeys } from '../../src/saga/node/payload-keys.js'
 import { masked, redacted } from '../../src/saga/node/secrets.js'
 import { isDue, planOf } from '../../src/saga/plan.js'
 import type { Decision, Json, ParkOrder, StepKind } from '../../src/saga/types.js'
@@ -31,6 +33,7 @@ import { CompensationStack, pivotOf } from '../../src/saga/workflow/compensation
 const kindsOf = { c: 'compensatable', p: 'pivot', r: 'retriable' } as const
 const patterns = ['c', 'cc', 'ccc', 'cccc', 'p', 'cp', 'ccp', 'pr', 'cpr', 'ccpr', 'cprr']
 const error = { type: 'OutcomeUnknown', message: 'no answer' }
+const keys = new PayloadKeys([], createSecretKey(randomBytes(32)))
 
 type Event =
   | { kind: 'invoke'; step: number; end: 'applied' | 'rejected' | 'unknown'; behind: number }
@@ -115,6 +118,7 @@ class Row {
   constructor(pattern: string) {
     this.record = {
       ...{ sagaId: 'one', type: 'randomSaga', fate: 'open', status: 'RUNNING', view: {}, input: {}, inputHash: '' },
+      ...{ sealing: 0, secrets: null },
       ...{
         failures: null,
         firstRunId: 'first',
@@ -271,8 +275,8 @@ class Row {
 
   private decide(decision: Decision): boolean {
     const { record } = this
-    if (repeatedDecision(record, decision) || refusalOf(record, decision) !== undefined) return false
-    return this.save(afterDecision(record, decision, decision))
+    if (repeatedDecision(record, decision, keys) || refusalOf(record, decision, keys) !== undefined) return false
+    return this.save(afterDecision(record, decision, { keys, known: { kept: [], secrets: [] } }))
   }
 
   private save({ changes, entries }: After): boolean {
@@ -433,14 +437,14 @@ test('a decision is taken exactly where its step is stuck and the action is allo
           before.fate === 'rollback' ||
           action === 'retry' ||
           (action === 'resolve' && before.steps.find((known) => known.step === step)?.stuckAt !== 'settle')
-        expect(refusalOf(before, on) === undefined).toBe(stuck !== undefined && isAllowed)
+        expect(refusalOf(before, on, keys) === undefined).toBe(stuck !== undefined && isAllowed)
       }
     }
     if (!decided) return
-    expect(repeatedDecision(row.record, decided)).toMatchObject({ ...decided, number: expect.any(Number) })
+    expect(repeatedDecision(row.record, decided, keys)).toMatchObject({ ...decided, number: expect.any(Number) })
     const other: Decision = { ...decided, reason: 'something else' }
-    expect(repeatedDecision(row.record, other)).toBeUndefined()
-    expect(refusalOf(row.record, other)).toContain('does not wait for a decision')
+    expect(repeatedDecision(row.record, other, keys)).toBeUndefined()
+    expect(refusalOf(row.record, other, keys)).toContain('does not wait for a decision')
   })
 })
 

@@ -1,9 +1,13 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
+import { pino } from 'pino'
 import { sagas } from '../../src/activities/index.js'
+import { makeSagaCalls } from '../../src/saga/node/activities.js'
+import type { BarredParticipant } from '../../src/saga/node/barrier.js'
 import { makePool, sagaBounds, type Pool } from '../../src/saga/node/db.js'
 import type { AttemptEnd } from '../../src/saga/node/projection.js'
 import { PayloadKeys } from '../../src/saga/node/payload-keys.js'
+import type { SagaRecord } from '../../src/saga/node/saga-record.js'
 import { hashedText, SagaStore } from '../../src/saga/node/saga-store.js'
 import type { SagaType } from '../../src/saga/node/saga-type.js'
 import type { Json, StepDeclarations } from '../../src/saga/types.js'
@@ -347,4 +351,181 @@ test.each([null, false, 0, ''])('a decision with the input %p is kept with it', 
   expect(await store.decide(sagaId, decision)).toMatchObject({ kind: 'recorded', decision: { input, number: 1 } })
   const order = { step: 'B', at: 'compensate' as const, error: null, decisions: 0 }
   expect(await store.park(sagaId, order)).toMatchObject({ go: 'on', decision: { input } })
+})
+
+// What is secret, and how it is kept.
+
+const k1 = { id: 'k1', key: createSecretKey(randomBytes(32)) }
+const withKeys = () => new SagaStore(pool, sagas, { payloadKeys: new PayloadKeys([k1]) })
+
+/** A row as it stands. */
+async function rowOf(sagaId: string): Promise<SagaRecord> {
+  const record = await store.get(sagaId)
+  if (!record) throw new Error(`no row of ${sagaId}`)
+  return record
+}
+
+/** Writes down that somebody wants a saga. */
+async function intend(by: SagaStore, over: { idempotencyKey?: string } = {}): Promise<string> {
+  const sagaId = randomUUID()
+  await by.writeIntent({ sagaId, saga: createUser, steps: createUserSaga.steps, input, maxOpen: 500, ...over })
+  return sagaId
+}
+
+const openedBy = (by: SagaStore, sagaId: string) =>
+  by.open(sagaId, { type: 'createUserSaga', steps: createUserSaga.steps, input, firstRunId: 'run' }, times)
+
+test.each([
+  { what: 'input', column: 'input', read: openedBy },
+  { what: 'secrets', column: 'secrets', read: (by: SagaStore, id: string) => by.beginAttempt(id, invokeA) },
+])("with keys nobody reads one saga's $what in the row of another", async ({ column, read }) => {
+  const keyed = withKeys()
+  const [one, two] = [await intend(keyed), await intend(keyed)]
+  await read(keyed, one)
+  await pool.query(`UPDATE saga SET ${column} = (SELECT ${column} FROM saga WHERE saga_id = $1) WHERE saga_id = $2`, [
+    one,
+    two,
+  ])
+  await expect(read(keyed, two)).rejects.toThrow(/does not fit: it is another key, or the data was changed/)
+})
+
+test('what is secret is encrypted without keys too, and is gone when a single saga can act no more', async () => {
+  const sagaId = await open()
+  expect(JSON.stringify((await rowOf(sagaId)).secrets)).not.toContain('4242')
+  expect(await store.secretsOf(await rowOf(sagaId))).toEqual([input.payment])
+  await store.complete(sagaId, {})
+  expect(await rowOf(sagaId)).toMatchObject({ fate: 'completed', input: null, secrets: null })
+})
+
+test('a row that an earlier version has written is gone on with, and its key known again', async () => {
+  const idempotencyKey = randomUUID()
+  const sagaId = await intend(store, { idempotencyKey })
+  const hash = createHash('sha256').update(hashedText(input, undefined)).digest('base64')
+  await pool.query('UPDATE saga SET input = $2, sealing = 0, secrets = NULL, input_hash = $3 WHERE saga_id = $1', [
+    ...[sagaId, input, hash],
+  ])
+  expect(await store.secretsOf(await rowOf(sagaId))).toEqual([input.payment])
+  const again = { sagaId: randomUUID(), saga: createUser, steps: createUserSaga.steps, maxOpen: 500, idempotencyKey }
+  expect(await store.writeIntent({ ...again, input })).toMatchObject({ kind: 'replayed', record: { sagaId } })
+  expect(await store.writeIntent({ ...again, input: { ...input, username: 'Joe' } })).toEqual({ kind: 'mismatch' })
+  expect(store.requestOf(await rowOf(sagaId))).toEqual(input)
+  expect(await openedBy(store, sagaId)).toMatchObject({ go: 'forward', input })
+})
+
+test('an input that looks like something encrypted comes back as it was given', async () => {
+  const given = { keyId: 'x', sealed: 'y' }
+  const sagaId = randomUUID()
+  const saga: SagaType = {
+    ...createUser,
+    parse: () => ({ input: given }),
+    view: () => ({}),
+    label: () => '',
+    secrets: () => [],
+  }
+  const odd = new SagaStore(pool, [saga])
+  const intent = { sagaId, saga, steps: createUserSaga.steps, input: given, maxOpen: 500 }
+  await odd.writeIntent(intent)
+  expect(odd.requestOf(await rowOf(sagaId))).toEqual(given)
+  expect(await openedBy(odd, sagaId)).toMatchObject({ go: 'forward', input: given })
+})
+
+test('a saga knows what its parent knows to be secret', async () => {
+  const steps = { stay: { service: 'createUserSaga', kind: 'compensatable' as const, isSaga: true as const } }
+  const parent = await open(steps)
+  const order = {
+    type: 'createUserSaga',
+    steps: createUserSaga.steps,
+    firstRunId: 'run',
+    nestedIn: { sagaId: parent, step: 'stay' },
+  }
+  await store.open(`${parent}.stay`, { ...order, input: { ...input, payment: 'another card' } }, times)
+  expect(await store.secretsOf(await rowOf(`${parent}.stay`))).toEqual(['another card', input.payment])
+})
+
+test('what a person corrects of a retriable step is masked where the step is shown, and in what it says', async () => {
+  const steps: StepDeclarations = {
+    P: { service: 'user', kind: 'pivot' },
+    C: { service: 'payment', kind: 'retriable' },
+  }
+  const sagaId = await open(steps)
+  const asked: Json[] = []
+  const participant = (): BarredParticipant => ({
+    invoke: async (call) => {
+      asked.push(call.input)
+      throw new Error(`card ${(call.input as typeof input).payment.replaceAll('-', '')} is unknown`)
+    },
+    compensate: () => Promise.resolve('empty'),
+    settle: () => Promise.resolve({ verdict: 'empty' }),
+    forbid: () => Promise.resolve(),
+    probe: () => Promise.resolve(undefined),
+    verify: () => Promise.resolve(undefined),
+  })
+  const logger = pino({ level: 'silent' })
+  const calls = makeSagaCalls({ store, participant, logger, ...times, hasSagaStatus: () => Promise.resolve(false) })
+  const given = { userId: 1, payment: input.payment }
+  const invokeC = { ...invokeA, step: 'C', service: 'payment', kind: 'retriable' as const, input: given, budget: null }
+  await expect(calls.invoke(sagaId, invokeC)).rejects.toThrow('card **** is unknown')
+  await calls.parkSaga(sagaId, { step: 'C', at: 'invoke', error: failure.error, decisions: 0 })
+  const corrected = { userId: 1, payment: '9929-1234-5678-9016' }
+  const decision = {
+    step: 'C',
+    action: 'retry' as const,
+    reason: 'typed 9929 1234 wrongly',
+    actor: 'grace',
+    input: corrected,
+  }
+  expect(await store.decide(sagaId, decision)).toMatchObject({
+    kind: 'recorded',
+    decision: { reason: 'typed **** wrongly', input: corrected },
+  })
+  await expect(calls.invoke(sagaId, { ...invokeC, input: corrected, decisions: 1 })).rejects.toThrow(
+    'card **** is unknown',
+  )
+  expect(asked).toEqual([given, corrected])
+  const { steps: shown, secrets } = await rowOf(sagaId)
+  expect(shown[1]).toMatchObject({ input: { userId: 1, payment: '****' }, error: { message: 'card **** is unknown' } })
+  expect(secrets).toHaveLength(2)
+  const { rows } = await pool.query('SELECT message FROM saga_log WHERE saga_id = $1', [sagaId])
+  expect(JSON.stringify(rows)).not.toMatch(/9929|9016/)
+})
+
+test('with the key of a decision gone, the next decision takes its place, and the saga goes on', async () => {
+  const [before, after] = [{ id: 'old', key: createSecretKey(randomBytes(32)) }, k1]
+  const [both, one] = [
+    new SagaStore(pool, sagas, { payloadKeys: new PayloadKeys([before, after]) }),
+    new SagaStore(pool, sagas, { payloadKeys: new PayloadKeys([after]) }),
+  ]
+  const sagaId = await intend(one)
+  await openedBy(one, sagaId)
+  await one.claimRollback(sagaId, { cause: { failedStep: 'C', error: failure.error }, reached: ['C'] })
+  await one.park(sagaId, { step: 'C', at: 'compensate', error: failure.error, decisions: 0 })
+  const decision = {
+    step: 'C',
+    action: 'retry' as const,
+    reason: 'mended',
+    actor: 'grace',
+    input: { payment: 'first' },
+  }
+  expect(await both.decide(sagaId, decision)).toMatchObject({ kind: 'recorded' })
+  const compensateC = {
+    ...invokeA,
+    op: 'compensate' as const,
+    step: 'C',
+    service: 'payment',
+    reached: true,
+    decisions: 1,
+  }
+  await expect(one.beginAttempt(sagaId, compensateC)).rejects.toThrow(/the key "old"/)
+  await expect(
+    one.claimRollback(sagaId, { cause: { failedStep: 'C', error: failure.error }, reached: ['C'] }),
+  ).rejects.toThrow(/the key "old"/)
+  const next = { ...decision, input: { payment: 'second' } }
+  expect(await one.decide(sagaId, next)).toMatchObject({ kind: 'recorded', decision: { number: 2 } })
+  expect(await one.beginAttempt(sagaId, compensateC)).toMatchObject({ secrets: [input.payment, 'second'] })
+  const claim = await one.claimRollback(sagaId, { cause: { failedStep: 'C', error: failure.error }, reached: ['C'] })
+  expect(claim).toMatchObject({
+    due: expect.arrayContaining([expect.objectContaining({ step: 'C', input: next.input })]),
+  })
+  // A run that is told of the first one only now learns that it counts no more.
+  expect(await both.decide(sagaId, { ...decision, number: 1 })).toMatchObject({ kind: 'refused' })
 })

@@ -90,10 +90,12 @@ const key = Buffer.alloc(32, 'a key of thirty-two bytes!').toString('base64')
 const other = Buffer.alloc(32, 'another one').toString('base64')
 
 test('payload keys are read in their order, the first encrypts; without any nothing is encrypted', async () => {
+  const place = { sagaId: 'one', purpose: 'input' }
   const { payloadKeys } = loadConfig({ ...env, PAYLOAD_KEYS: `2026-11:${key}, 2025:${other.replace('=', '')}` })
-  expect(payloadKeys.seal('x')).toMatchObject({ keyId: '2026-11' })
-  expect(payloadKeys.open(loadConfig({ ...env, PAYLOAD_KEYS: `2025:${other}` }).payloadKeys.seal('x'))).toBe('x')
-  expect(loadConfig({ ...env, PAYLOAD_KEYS: '' }).payloadKeys.seal('x')).toBe('x')
+  expect(payloadKeys.seal('x', place)).toMatchObject({ keyId: '2026-11' })
+  const sealed = loadConfig({ ...env, PAYLOAD_KEYS: `2025:${other}` }).payloadKeys.seal('x', place)
+  expect(payloadKeys.open(sealed, place)).toBe('x')
+  expect(loadConfig({ ...env, PAYLOAD_KEYS: '' }).payloadKeys.seal('x', place)).toEqual({ keyId: '', sealed: '"x"' })
 })
 
 test.each([

@@ -14,7 +14,7 @@ const AT_ONCE = 8
 
 /** POST /saga/bulk/{id}/cancel and …/compensate. */
 export const bulkEndRoutes =
-  ({ pool, bulks, starter, temporalHealth }: AppContext): FastifyPluginAsyncTypebox =>
+  ({ pool, store, bulks, starter, temporalHealth }: AppContext): FastifyPluginAsyncTypebox =>
   async (app) => {
     const route = (summary: string, description: string) => ({
       config: { role: 'operator' } as const,
@@ -39,7 +39,7 @@ export const bulkEndRoutes =
       const { id } = request.params
       const { actor = 'anonymous', ...order } = request.body
       if (temporalHealth.isAway) throw problems.away('Temporal')
-      const answer = isBulkId(id) ? await cancelBulk(pool, { bulkId: id, actor, ...order }) : unknown
+      const answer = isBulkId(id) ? await cancelBulk(pool, store, { bulkId: id, actor, ...order }) : unknown
       const ending = done(answer, id, `${order.expected} of its sagas to cancel`)
       void tell(request, ending.alone)
       await run(request, id, ending)
@@ -54,7 +54,7 @@ export const bulkEndRoutes =
       const { id } = request.params
       const { actor = 'anonymous', ...order } = request.body
       if (temporalHealth.isAway) throw problems.away('Temporal')
-      const answer = isBulkId(id) ? await compensateBulk(pool, { bulkId: id, actor, ...order }) : unknown
+      const answer = isBulkId(id) ? await compensateBulk(pool, store, { bulkId: id, actor, ...order }) : unknown
       await run(request, id, done(answer, id, `${order.expected} completed sagas to compensate`))
       return reply.code(202).send(await readBulk(bulks, id))
     })

@@ -159,7 +159,7 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
       const as =
         order.nestedId === undefined ? participant(order.service, injection) : nestedSaga(store, order.nestedId)
       const together = slots && order.op !== 'settle' && as.together?.[order.op]
-      const numbered = { ...key, attempt: start.ended + 1 }
+      const numbered = { ...key, attempt: start.ended + 1, secrets }
       return {
         alone: () => {
           givenUp = new AbortController()
@@ -176,7 +176,7 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
     try {
       const inTime = (work: ReturnType<typeof call>) =>
         withinTime(order.timeoutMs, work, (end) => {
-          const late = end instanceof Error ? toFailure(end, secrets).message : end
+          const late = end instanceof Error ? toFailure(end, secrets, sagaId).message : end
           logger.info({ sagaId: key.sagaId, step: order.step, op: order.op, late }, 'A call ended after its time-out')
         })
       const { end, report } = slots ? await shared(slots, prepare(), inTime) : await inTime(prepare().then(alone))
@@ -190,7 +190,7 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
       if (error instanceof UnreadablePayload) throw error
       if (error instanceof SettledBefore)
         return { verdict: 'empty', changed: {} } as unknown as T & { changed: Changed }
-      const failure = toFailure(error, secrets)
+      const failure = toFailure(error, secrets, sagaId)
       const canBeProbed = order.op === 'invoke' && order.nestedId === undefined && !(error instanceof InjectedCrash)
       if (outcomeOf(failure) === 'unknown' && canBeProbed) {
         const found = await probe(order, key, secrets)
@@ -260,7 +260,7 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
   async function findResidue(id: string): Promise<Findings> {
     const record = await store.get(id)
     if (!record) return new Map()
-    const secrets = store.secretsOf(record)
+    const secrets = await store.secretsOf(record)
     const declared = declaredSteps(record)
     const verified = new Set(record.compensations.filter((one) => one.isVerified).map(({ step }) => step))
     const known = record.compensations.map(({ step }) => step)
@@ -272,10 +272,10 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
       try {
         const verifying = participant(declared[step]?.service ?? step, undefined).verify({ sagaId: id, step })
         const left = await withinTime(VERIFY_MS, verifying, () => {})
-        return [step, left && { left: left.map((one) => redacted(one, secrets)) }]
+        return [step, left && { left: left.map((one) => redacted(one, secrets, [id])) }]
       } catch (error) {
         if (isDatabaseAway(error)) throw error
-        return [step, { failed: toSagaError(toFailure(error, secrets)) }]
+        return [step, { failed: toSagaError(toFailure(error, secrets, id)) }]
       }
     }
     const found = await Promise.all(asked.map(look))
@@ -290,7 +290,7 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
     if (steps.length === 0) return
     const record = await store.get(sagaId)
     const declared = record ? declaredSteps(record) : {}
-    const secrets = record ? store.secretsOf(record) : []
+    const secrets = record ? await store.secretsOf(record) : []
     const guard = async ({ step, op }: Decided) => {
       const key = { sagaId, step }
       try {
@@ -499,13 +499,14 @@ async function withinTime<T>(timeoutMs: number, work: Promise<T>, onLate: (end: 
 }
 
 /** What a participant threw, as a typed failure whose words may be shown: no text of the database's, no secret. */
-function toFailure(error: unknown, secrets: string[]): ApplicationFailure {
+function toFailure(error: unknown, secrets: string[], sagaId: string): ApplicationFailure {
   if (error instanceof InjectedCrash || error instanceof NoAnswer) return outcomeUnknown(error.message)
   if (isDatabaseAway(error)) return unavailable(awayMessage(error))
   const refused = refusedStatement(error)
   if (refused) return outcomeUnknown(refused)
   const isTyped = error instanceof ApplicationFailure
-  const safe = storable(redacted(textOf(error), secrets).slice(0, 500))
+  // Far more than is kept of it: a secret must not be cut in two before it is found.
+  const safe = storable(redacted(textOf(error).slice(0, 10_000), secrets, [sagaId]).slice(0, 500))
   return ApplicationFailure.create({
     type: (isTyped && error.type) || FailureType.OutcomeUnknown,
     message: safe,

@@ -1,5 +1,6 @@
 import { prepared, withTransaction, type AndCommit, type Client, type Pool } from './db.js'
 import { Gathering } from './gathering.js'
+import { redacted } from './secrets.js'
 import { runCode } from './participant-code.js'
 import { FailureType, isFailure, lateInvoke, rejected, toError } from '../errors.js'
 import { checkedResult } from '../result.js'
@@ -10,6 +11,8 @@ export interface Call {
   step: string
   /** The how manyth since the last decision or recovery; a guess, where attempts are under way at once. */
   attempt?: number
+  /** Texts that are not to stand in a refusal which is kept. */
+  secrets?: readonly string[]
   /** Aborted once nobody waits for the answer any more. What a participant has begun it may end all the same. */
   signal?: AbortSignal
 }
@@ -218,7 +221,7 @@ async function invokeAll(
             fresh.map(({ step }) => step),
             fresh.map(({ input }) => JSON.stringify(input)),
             ends.map((end) => (end instanceof Error ? 'rejected' : 'applied')),
-            ends.map((end) => (end instanceof Error ? JSON.stringify({ message: end.message }) : end.json)),
+            ends.map((end, i) => (end instanceof Error ? JSON.stringify(keptRefusal(end, fresh[i])) : end.json)),
             fresh.map(({ decisions = 0 }, i) => (ends[i] instanceof Error ? decisions : 0)),
           ],
         ),
@@ -275,6 +278,11 @@ async function kept(tx: Client, call: InvokeCall): Promise<InvokeVerdict> {
   return answer
 }
 
+/** What is kept of a refusal: its words, without secrets. A participant that runs elsewhere knows only what looks like one. */
+function keptRefusal({ message }: Error, call: InvokeCall | undefined): { message: string } {
+  return { message: redacted(message, call?.secrets ?? [], call ? [call.sagaId] : []) }
+}
+
 async function keepRefusal(tx: Client, call: InvokeCall, refusal: Error): Promise<'kept' | InvokeVerdict> {
   const { sagaId, step, input, decisions = 0 } = call
   const { rowCount } = await tx.query(
@@ -284,7 +292,7 @@ async function keepRefusal(tx: Client, call: InvokeCall, refusal: Error): Promis
      ON CONFLICT (saga_id, step, op) DO UPDATE
      SET input = excluded.input, result = excluded.result, decisions = excluded.decisions
      WHERE saga_barrier.verdict = 'rejected' AND saga_barrier.decisions < excluded.decisions`,
-      [sagaId, step, JSON.stringify(input), JSON.stringify({ message: refusal.message }), decisions],
+      [sagaId, step, JSON.stringify(input), JSON.stringify(keptRefusal(refusal, call)), decisions],
     ),
   )
   return rowCount === 0 ? kept(tx, call) : 'kept'

@@ -3,6 +3,8 @@ import { afterReopening } from './projection.js'
 import type { OnLogged } from './saga-metrics.js'
 import { BULK_RUN, compensationCause, type SagaRecord } from './saga-record.js'
 import { readColumns, writeMany, type ReadRecord } from './saga-row.js'
+import { withSecrets, type SagaStore, type WithSecrets } from './saga-store.js'
+import { redacted } from './secrets.js'
 
 /** What somebody wants of all sagas of a bulk that it can still be done with. */
 export interface EndOrder {
@@ -34,6 +36,9 @@ const AT_ONCE = 1_000
 const DEADLOCK = '40P01'
 const TRIES = 5
 
+/** Knows what is secret of a saga. */
+type Store = Pick<SagaStore, 'secretsOf'>
+
 /** As POST /saga/{id}/cancel takes them: what goes forward, and is not past its point of no return. */
 const CANCELLABLE = `bulk_id = $1 AND fate = 'open' AND cancel IS NULL AND handed_over_at IS NULL
   AND NOT steps @? '$[*] ? (@.kind == "pivot" && (@.status == "succeeded" || @.outcome == "applied"))'`
@@ -46,10 +51,10 @@ const COMPENSABLE = `bulk_id = $1 AND fate = 'completed'
  * Wants every saga of a bulk cancelled that can still be: those that are under way roll back by their next attempt, those
  * that have not begun with the first they do.
  */
-export function cancelBulk(pool: Pool, order: EndOrder): Promise<EndAnswer> {
-  const { bulkId, reason, actor, expected } = order
+export function cancelBulk(pool: Pool, store: Store, order: EndOrder): Promise<EndAnswer> {
+  const { bulkId, expected } = order
   return ending(pool, order, CANCELLABLE, async (tx) => {
-    const cancel = { reason, actor, at: new Date().toISOString() }
+    const cancel = { ...(await spoken(tx, store, order, CANCELLABLE)), at: new Date().toISOString() }
     const { rows } = await tx.query<Pick<SagaRecord, 'sagaId' | 'carriedBy'>>(
       `WITH meant AS MATERIALIZED (
          SELECT saga_id AS id FROM saga WHERE ${CANCELLABLE} ORDER BY bulk_position FOR UPDATE
@@ -65,10 +70,15 @@ export function cancelBulk(pool: Pool, order: EndOrder): Promise<EndAnswer> {
 }
 
 /** Opens every saga of a bulk again that has completed and can be compensated; the bulk's run has them from then on. */
-export function compensateBulk(pool: Pool, order: EndOrder, onLogged: OnLogged = () => {}): Promise<EndAnswer> {
+export function compensateBulk(
+  pool: Pool,
+  store: Store,
+  order: EndOrder,
+  onLogged: OnLogged = () => {},
+): Promise<EndAnswer> {
   const { bulkId, expected } = order
-  const cause = compensationCause(order)
   return ending(pool, order, COMPENSABLE, async (tx) => {
+    const cause = compensationCause(await spoken(tx, store, order, COMPENSABLE))
     let written = 0
     for (;;) {
       const { rows } = await tx.query<ReadRecord>(
@@ -94,6 +104,19 @@ export function compensateBulk(pool: Pool, order: EndOrder, onLogged: OnLogged =
     }
     return { alone: [], shared: written }
   })
+}
+
+/** Who wants it and why, without a secret of any of the sagas that are meant: all of them show it. */
+async function spoken(
+  tx: Client,
+  store: Store,
+  { bulkId, reason, actor }: EndOrder,
+  condition: string,
+): Promise<Pick<EndOrder, 'reason' | 'actor'>> {
+  const { rows } = await tx.query<WithSecrets>(`SELECT ${withSecrets} FROM saga WHERE ${condition}`, [bulkId])
+  const secrets = new Set<string>()
+  for (const row of rows) for (const secret of await store.secretsOf(row)) secrets.add(secret)
+  return { reason: redacted(reason, [...secrets], [bulkId]), actor: redacted(actor, [...secrets]) }
 }
 
 /** By then they were another number than expected. */

@@ -1,18 +1,23 @@
+import { isDue } from '../plan.js'
 import type { Decision, RecordedDecision, ToldDecision } from '../types.js'
 import { canonical } from './canonical.js'
-import { PayloadKeys } from './payload-keys.js'
+import { UnreadablePayload, type PayloadKeys, type Sealed } from './payload-keys.js'
 import { replaced, sentence, taken, withoutError, type After, type Changes, type LogEntry } from './projection.js'
 import { isEnded, type CompensationRecord, type SagaRecord, type StepRecord } from './saga-record.js'
+import { isUnreadable, openDecision, sealDecision, secretsPlace } from './sealed-values.js'
+import { redacted, secretsIn } from './secrets.js'
 
 // What people decide of a saga that waits for them, as it changes the saga's record. Pure, like projection.ts.
 
-const noKeys = new PayloadKeys([])
-
 /** Why a decision can't be taken; undefined where it can. */
-export function refusalOf(record: SagaRecord, { step, action, input }: Decision): string | undefined {
+export function refusalOf(
+  record: SagaRecord,
+  { step, action, input }: Decision,
+  keys: PayloadKeys,
+): string | undefined {
   const { sagaId, status } = record
   if (isEnded(record)) return `Saga ${sagaId} has ended as ${status}; there is nothing to decide.`
-  const stuck = stuckOn(record, step)
+  const stuck = stuckOn(record, step) ?? wedgedOn(record, step, keys)
   if (!stuck) {
     const waiting = stuckSteps(record)
     const where = waiting.length > 0 ? ` It waits on ${waiting.join(', ')}.` : ` It is ${status}.`
@@ -56,40 +61,57 @@ export function changeOf(record: SagaRecord, { step }: Decision, matched: Matche
 export function repeatedDecision(
   record: SagaRecord,
   { number: told, ...decision }: ToldDecision,
-  keys = noKeys,
+  keys: PayloadKeys,
 ): RecordedDecision | undefined {
+  const { step } = decision
   const records = [...record.compensations, ...record.steps]
-  const last = records.find((one) => one.step === decision.step && one.decision)?.decision
+  const last = records.find((one) => one.step === step && one.decision)?.decision
   if (!last) return undefined
-  const { isTaken, digest, number, ...known } = last
   // Told of one that is recorded a run never takes it for a new one, also where the step is stuck again.
-  if (told !== undefined) return told === number ? { ...known, number } : undefined
-  if (stuckOn(record, decision.step)) return undefined
-  return digest !== undefined && keys.isHashOf(digest, canonical({ ...decision })) ? { ...known, number } : undefined
+  if (told !== undefined) return told === last.number ? openDecision(record.sagaId, last, keys) : undefined
+  if (stuckOn(record, step) ?? wedgedOn(record, step, keys)) return undefined
+  return isOf(last.digest, decision, keys) ? openDecision(record.sagaId, last, keys) : undefined
 }
 
-/** A decision on what is stuck, which `refusalOf` has let pass. `reason`: its reason, with no secret in it; `keys`: what its input is kept with. */
+/** False also where the key of the digest is gone: then it is another one, which finds nothing that is stuck. */
+function isOf(digest: string | undefined, decision: Decision, keys: PayloadKeys): boolean {
+  try {
+    return digest !== undefined && keys.isHashOf(digest, canonical({ ...decision }))
+  } catch (error) {
+    if (error instanceof UnreadablePayload) return false
+    throw error
+  }
+}
+
+/**
+ * A decision on what is stuck, which `refusalOf` has let pass. `known`: what is secret of the saga already, as it is kept and
+ * in the clear; what its input adds to that is secret from now on. `keys`: what it is kept with.
+ */
 export function afterDecision(
   record: SagaRecord,
   sent: Decision,
-  { reason, keys = noKeys }: { reason: string; keys?: PayloadKeys },
+  { keys, known }: { keys: PayloadKeys; known: { kept: Sealed[]; secrets: string[] } },
 ): After & { recorded: RecordedDecision } {
-  const decision = { ...sent, reason }
-  const { step: name, action, actor } = decision
-  const stuck = stuckOn(record, name)
-  if (!stuck) throw new Error(`Saga ${record.sagaId} is not stuck on ${name}`)
-  const recorded: RecordedDecision = { ...decision, number: (stuck.decision?.number ?? 0) + 1 }
+  const { sagaId } = record
+  const { step: name, action } = sent
+  const stuck = stuckOn(record, name) ?? wedgedOn(record, name, keys)
+  if (!stuck) throw new Error(`Saga ${sagaId} is not stuck on ${name}`)
+  const given = record.steps.find(({ step }) => step === name)?.input
+  const added = sent.input === undefined ? [] : secretsIn(sent.input, given)
+  const spoken = (text: string) => redacted(text, [...known.secrets, ...added], [sagaId])
+  const [reason, actor] = [spoken(sent.reason), spoken(sent.actor)]
+  const recorded: RecordedDecision = { ...sent, reason, actor, number: (stuck.decision?.number ?? 0) + 1 }
   const kept = {
-    ...recorded,
-    ...(sent.input !== undefined && { input: keys.seal(sent.input) }),
+    ...sealDecision(sagaId, recorded, keys),
     isTaken: false,
     digest: keys.hash(canonical({ ...sent })),
   }
+  const secrets = added.length === 0 ? known.kept : [...known.kept, keys.hide(added, secretsPlace(sagaId))]
   const made = { spent: stuck.attempts, decision: kept }
-  const words = `${action} by ${actor}: ${reason}${decision.input === undefined ? '' : ' (with corrected input)'}`
+  const words = `${action} by ${actor}: ${reason}${sent.input === undefined ? '' : ' (with corrected input)'}`
   const service = record.fate === 'open' ? name : `COMPENSATE_${name}`
   const entries: LogEntry[] = [{ service, status: 'decision', message: words }]
-  const changes: Changes = {}
+  const changes: Changes = secrets.length > 0 ? { secrets } : {}
   if (record.fate === 'open') {
     const { stuckAt, ...step } = stuck as StepRecord
     const isCode = stuckAt === 'code'
@@ -116,7 +138,7 @@ export function afterDecision(
       entries.push({ service, status: 'skipped', message: `left as it is by ${actor}: ${reason}` })
     }
   }
-  const stillStuck = stuckSteps(record).length > 1
+  const stillStuck = stuckSteps(record).some((step) => step !== name)
   const moving = record.fate === 'open' ? 'RUNNING' : 'COMPENSATING'
   return {
     changes: { ...changes, status: stillStuck ? 'NEEDS_ATTENTION' : moving, decidedAt: record.readAt },
@@ -151,4 +173,14 @@ function stuckOn(
 ): StepRecord | CompensationRecord | undefined {
   const records: (StepRecord | CompensationRecord)[] = fate === 'open' ? steps : compensations
   return records.find(({ step, status }) => step === name && status === 'stuck')
+}
+
+/** A step whose last decision nobody can act on: without another one it would wait for ever. */
+function wedgedOn(
+  { sagaId, fate, steps, compensations }: SagaRecord,
+  name: string,
+  keys: PayloadKeys,
+): StepRecord | CompensationRecord | undefined {
+  const left = fate === 'open' ? steps.filter(({ status }) => status !== 'succeeded') : compensations.filter(isDue)
+  return left.find(({ step, decision }) => step === name && decision && isUnreadable(sagaId, decision, keys))
 }

@@ -20,6 +20,7 @@ import { WAIT_MS, type AnyService, type Call } from './barrier.js'
 import { isDatabaseAway, makePool, participantBounds, refusedStatement, whileAway, type Pool } from './db.js'
 import { InjectedCrash } from './failure-injection.js'
 import { loggedError } from './logged-error.js'
+import { textsOf } from './secrets.js'
 import { fromHeader, MAX_BODY_BYTES, ProblemType } from './participant-protocol.js'
 import { watchStrayRejections } from './participant-code.js'
 import { makeParticipants } from './participants.js'
@@ -271,12 +272,6 @@ function answer(error: FastifyError, request: FastifyRequest, reply: FastifyRepl
     .headers(problem.extra.headers ?? {})
     .type('application/problem+json')
     .send(bodyOf(problem))
-}
-
-/** Every text in what was sent. */
-function textsOf(body: unknown): string[] {
-  if (typeof body === 'string') return [body]
-  return typeof body === 'object' && body !== null ? Object.values(body).flatMap(textsOf) : []
 }
 
 /** No text of the database's or the driver's: what went wrong inside stays in the process log. */

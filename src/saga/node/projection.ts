@@ -16,10 +16,12 @@ import type {
   SagaError,
 } from '../types.js'
 import {
+  canBeReopened,
   isReopened,
   toCompensationView,
   toStepView,
   type CompensationRecord,
+  type KeptDecision,
   type SagaRecord,
   type StepRecord,
 } from './saga-record.js'
@@ -60,6 +62,7 @@ export type Changes = Partial<
     | 'fate'
     | 'status'
     | 'input'
+    | 'secrets'
     | 'stopping'
     | 'steps'
     | 'compensations'
@@ -194,7 +197,11 @@ export function afterCompletion(record: SagaRecord, result: Json): After & { end
   const message = byHand.length > 0 ? `all steps applied (${byHand.join(', ')} by hand)` : 'all steps applied'
   const endedAt = record.readAt
   return {
-    changes: { fate: 'completed', status: 'COMPLETED', result, ...erased(record), endedAt },
+    changes: {
+      ...{ fate: 'completed', status: 'COMPLETED', result, ...erased(record), endedAt },
+      // It may be asked for after all, and what its participants say then is to be masked as before.
+      ...(canBeReopened(record) && { secrets: record.secrets }),
+    },
     entries: [{ service: 'SAGA', status: 'completed', message }],
     endedAt,
   }
@@ -278,15 +285,16 @@ const compensationWords: Partial<Record<CompensationRecord['status'], string>> =
   skipped: 'left as it is',
 }
 
-/** What an ended saga does not keep: its input, and what people have put in its place. */
+/** What an ended saga does not keep: its input, what people have put in its place, and what of that is secret. */
 function erased({ steps, compensations }: SagaRecord): Changes {
   const erase = <T extends StepRecord | CompensationRecord>(one: T): T => {
     if (!one.decision) return one
-    const { input, ...decision } = one.decision
+    const { input, sealing, ...decision } = one.decision
     return { ...one, decision: { ...decision, isTaken: true } }
   }
   return {
     input: null,
+    secrets: null,
     stopping: null,
     decidedAt: null,
     steps: steps.map(erase),
@@ -319,8 +327,23 @@ function settled(step: StepRecord, { failedStep, error, reached }: RollbackCause
   return step
 }
 
+/** What a person has put in the place of what the step was given. */
+export type Correction = (decision: KeptDecision) => Json | undefined
+
+const asKept: Correction = ({ input }) => input
+
+/** With `correction` of the decision on it, where there is one. */
+function corrected(decision: KeptDecision | undefined, correction: Correction): { input?: Json } {
+  const input = decision && correction(decision)
+  return input === undefined ? {} : { input }
+}
+
 /** What a rollback has still to do: first what no run is known to have reached, then the others in their order. */
-export function dueCompensations(steps: StepRecord[], compensations: CompensationRecord[]): DueCompensation[] {
+export function dueCompensations(
+  steps: StepRecord[],
+  compensations: CompensationRecord[],
+  correction = asKept,
+): DueCompensation[] {
   const canBeUndone = new Set(
     steps.filter(({ kind = 'compensatable' }) => kind === 'compensatable').map(({ step }) => step),
   )
@@ -340,14 +363,14 @@ export function dueCompensations(steps: StepRecord[], compensations: Compensatio
       reached: true,
       isStuck: status === 'stuck',
       decisions: decision?.number ?? 0,
-      ...(decision?.input !== undefined && { input: decision.input }),
+      ...corrected(decision, correction),
     })),
     // A pivot too waits for a person: one that never happened, and of which something was found.
   ].filter(({ step, isStuck }) => canBeUndone.has(step) || isStuck)
 }
 
 /** What people have decided, or are to decide, of the steps on the way forward. */
-export function decidedSteps({ steps }: SagaRecord): DecidedStep[] {
+export function decidedSteps({ steps }: SagaRecord, correction = asKept): DecidedStep[] {
   return steps
     .filter(({ status, decision }) => status === 'stuck' || decision)
     .map(({ step, status, stuckAt = 'invoke', isByHand = false, decision }) => ({
@@ -357,7 +380,7 @@ export function decidedSteps({ steps }: SagaRecord): DecidedStep[] {
       isResolved: status !== 'stuck' && decision?.action === 'resolve',
       isByHand,
       decisions: decision?.number ?? 0,
-      ...(decision?.input !== undefined && { input: decision.input }),
+      ...corrected(decision, correction),
     }))
 }
 

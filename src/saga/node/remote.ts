@@ -200,12 +200,12 @@ function parsed(body: Buffer): Pick<Exchanged, 'json' | 'wrong'> {
   }
 }
 
-/** Its text goes into log rows and before people. */
+/** Its text goes into log rows and before people, once secrets are taken out of it: until then there is room for them. */
 function problemOf(json: Json | undefined): Exchanged['problem'] {
   const { type, detail } = isObject(json) ? json : {}
   return {
     type: typeof type === 'string' ? type : undefined,
-    detail: typeof detail === 'string' ? detail.replaceAll(/\p{Cc}|\p{Cs}/gu, ' ').slice(0, 1_000) : '',
+    detail: typeof detail === 'string' ? detail.replaceAll(/\p{Cc}|\p{Cs}/gu, ' ').slice(0, 10_000) : '',
   }
 }
 

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FailureType, type InputProblem } from '../errors.js'
 import type { BulkActivities, BulkCall, BulkLane, BulkWindow, Status } from '../types.js'
 import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
-import { PayloadKeys } from './payload-keys.js'
+import type { PayloadKeys } from './payload-keys.js'
 import { BULK_RUN } from './saga-record.js'
 import { toJsonb } from './saga-row.js'
 import { hashedText, type SagaIntent, type SagaStore } from './saga-store.js'
@@ -113,20 +113,14 @@ const UNFINISHED = `saga.status IN ('RUNNING', 'COMPENSATING')`
  */
 export class SagaBulks {
   readonly #taskQueue: string
-  readonly #keys: PayloadKeys
   readonly #limits: BulkLimits
 
   constructor(
     private readonly pool: Pool,
-    private readonly store: Pick<SagaStore, 'rowOf'>,
-    {
-      taskQueue,
-      payloadKeys = new PayloadKeys([]),
-      limits = {},
-    }: { taskQueue: string; payloadKeys?: PayloadKeys; limits?: Partial<BulkLimits> },
+    private readonly store: Pick<SagaStore, 'rowOf' | 'keys'>,
+    { taskQueue, limits = {} }: { taskQueue: string; limits?: Partial<BulkLimits> },
   ) {
     this.#taskQueue = taskQueue
-    this.#keys = payloadKeys
     this.#limits = { ...LIMITS, ...limits }
   }
 
@@ -134,7 +128,8 @@ export class SagaBulks {
    * Writes a call down with its sagas, before anything is asked to run them; all of it or nothing. A key that is known
    * already answers with its bulk. Again under the same id, as after a lost answer, it changes nothing.
    */
-  write(order: BulkOrder): Promise<BulkAnswer> {
+  async write(order: BulkOrder): Promise<BulkAnswer> {
+    const keys = await this.store.keys()
     const { bulkId, type, sagas, rejected, rejections, idempotencyKey = null } = order
     const hashed = sagas.map(({ input, failures }) => hashedText(input, failures)).join('\n')
     return withTransaction(this.pool, async (tx) => {
@@ -142,16 +137,16 @@ export class SagaBulks {
         `INSERT INTO saga_bulk (bulk_id, task_queue, type, idempotency_key, input_hash, total, rejected, rejections)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING ${columns}`,
         [
-          ...[bulkId, this.#taskQueue, type, idempotencyKey, this.#keys.hash(hashed)],
+          ...[bulkId, this.#taskQueue, type, idempotencyKey, keys.hash(hashed)],
           ...[sagas.length, rejected, toJsonb(rejections)],
         ],
       )
       const [written] = rows
-      if (!written) return this.#known(tx, order, hashed)
+      if (!written) return known(tx, order, (hash) => keys.isHashOf(hash, hashed))
       // Not one behind the other: PostgreSQL has a statement to work on while the next is made.
       const inserted: Promise<unknown>[] = []
       for (let from = 0; from < sagas.length; from += ROWS_AT_ONCE) {
-        const insert = this.#insert(tx, bulkId, sagas.slice(from, from + ROWS_AT_ONCE), from)
+        const insert = this.#insert(tx, bulkId, sagas.slice(from, from + ROWS_AT_ONCE), { before: from, keys })
         // Heard of below.
         insert.catch(() => {})
         inserted.push(insert)
@@ -162,30 +157,21 @@ export class SagaBulks {
     })
   }
 
-  async #insert(tx: Client, bulkId: string, sagas: SagaIntent[], before: number): Promise<void> {
-    const rows = sagas.map((saga, i) => ({ ...this.store.rowOf(saga), position: before + i + 1 }))
+  async #insert(
+    tx: Client,
+    bulkId: string,
+    sagas: SagaIntent[],
+    { before, keys }: { before: number; keys: PayloadKeys },
+  ): Promise<void> {
+    const rows = sagas.map((saga, i) => ({ ...this.store.rowOf(saga, keys), position: before + i + 1 }))
     await tx.query(
-      `INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, carried_by, bulk_id, bulk_position)
-       SELECT saga_id, type, label, view, input, input_hash, failures, steps, '${BULK_RUN}' || $1::uuid, $1, position
-       FROM jsonb_to_recordset($2) AS one (saga_id text, type text, label text, view jsonb, input jsonb, input_hash text,
+      `INSERT INTO saga (saga_id, type, label, view, input, sealing, secrets, input_hash, failures, steps, carried_by, bulk_id,
+                         bulk_position)
+       SELECT saga_id, type, label, view, input, sealing, secrets, input_hash, failures, steps, '${BULK_RUN}' || $1::uuid, $1, position
+       FROM jsonb_to_recordset($2) AS one (saga_id text, type text, label text, view jsonb, input jsonb, sealing smallint, secrets jsonb, input_hash text,
                                            failures jsonb, steps jsonb, position integer)`,
       [bulkId, toJsonb(rows)],
     )
-  }
-
-  async #known(tx: Client, { bulkId, type, idempotencyKey }: BulkOrder, hashed: string): Promise<BulkAnswer> {
-    const { rows } = await tx.query<Bulk & { inputHash: string }>(
-      `SELECT ${columns}, input_hash AS "inputHash" FROM saga_bulk WHERE bulk_id = $1 OR idempotency_key = $2`,
-      [bulkId, idempotencyKey ?? null],
-    )
-    const [found] = rows
-    if (!found) throw new Error(`The bulk ${bulkId} was not written`)
-    const { inputHash, ...bulk } = found
-    // Our own: an earlier try of this very call wrote it, and lost the answer.
-    if (bulk.bulkId === bulkId) return { kind: 'written', bulk }
-    return this.#keys.isHashOf(inputHash, hashed) && bulk.type === type
-      ? { kind: 'replayed', bulk }
-      : { kind: 'mismatch' }
   }
 
   async get(bulkId: string): Promise<BulkProgress | undefined> {
@@ -341,6 +327,24 @@ export class SagaBulks {
     )
     return rows
   }
+}
+
+/** The bulk that was there already. */
+async function known(
+  tx: Client,
+  { bulkId, type, idempotencyKey }: BulkOrder,
+  isSame: (hash: string) => boolean,
+): Promise<BulkAnswer> {
+  const { rows } = await tx.query<Bulk & { inputHash: string }>(
+    `SELECT ${columns}, input_hash AS "inputHash" FROM saga_bulk WHERE bulk_id = $1 OR idempotency_key = $2`,
+    [bulkId, idempotencyKey ?? null],
+  )
+  const [found] = rows
+  if (!found) throw new Error(`The bulk ${bulkId} was not written`)
+  const { inputHash, ...bulk } = found
+  // Our own: an earlier try of this very call wrote it, and lost the answer.
+  if (bulk.bulkId === bulkId) return { kind: 'written', bulk }
+  return isSame(inputHash) && bulk.type === type ? { kind: 'replayed', bulk } : { kind: 'mismatch' }
 }
 
 async function lockBulk(tx: Client, bulkId: string): Promise<LockedBulk> {

@@ -5,7 +5,7 @@ import { unknownDecisions } from '../errors.js'
 import type { Decision, DecisionsActivities, DecisionsCall, DecisionsState, RecordedDecision } from '../types.js'
 import { isPassing, withTransaction, type Client, type Pool } from './db.js'
 import type { SagaStarter } from './saga-starter.js'
-import type { MatchedAnswer, SagaStore } from './saga-store.js'
+import { withSecrets, type MatchedAnswer, type SagaStore } from './saga-store.js'
 import { redacted } from './secrets.js'
 
 /** One decision for all sagas that wait on a step, as it is asked for. */
@@ -60,7 +60,7 @@ export class SagaDecisions {
     const { decisionsId, filter, action, actor, perSecond, stopAfterFailures } = order
     const written = await withTransaction(this.pool, async (tx) => {
       const { rows: matched } = await tx.query(
-        `SELECT saga_id AS "sagaId", type, input, coalesce((stuck #>> '{decision,number}')::integer, 0) AS decisions
+        `SELECT ${withSecrets}, coalesce((stuck #>> '{decision,number}')::integer, 0) AS decisions
          FROM saga
          CROSS JOIN LATERAL (
            SELECT one AS stuck FROM jsonb_array_elements(CASE fate WHEN 'open' THEN steps ELSE compensations END) AS one
@@ -70,7 +70,8 @@ export class SagaDecisions {
          ORDER BY started_at, saga_id`,
         [filter.step, filter.errorType ?? null],
       )
-      const reason = redacted(order.reason, [...new Set(matched.flatMap((saga) => this.store.secretsOf(saga)))])
+      const secrets = [...new Set((await Promise.all(matched.map((saga) => this.store.secretsOf(saga)))).flat())]
+      const [reason, by] = [redacted(order.reason, secrets), redacted(actor, secrets)]
       await tx.query(
         `WITH call AS (
            INSERT INTO saga_decisions (decisions_id, task_queue, step, error_type, action, reason, actor, per_second,
@@ -82,7 +83,7 @@ export class SagaDecisions {
          SELECT decisions_id, position, saga_id, decisions
          FROM call, unnest($12::text[], $13::integer[]) WITH ORDINALITY AS matched (saga_id, decisions, position)`,
         [
-          ...[decisionsId, this.taskQueue, filter.step, filter.errorType ?? null, action, reason, actor],
+          ...[decisionsId, this.taskQueue, filter.step, filter.errorType ?? null, action, reason, by],
           ...[perSecond, stopAfterFailures, matched.length, matched.length === 0 ? 'done' : 'running'],
           matched.map(({ sagaId }) => sagaId),
           matched.map(({ decisions }) => decisions),

@@ -1,6 +1,7 @@
 import type { InputProblem } from '../errors.js'
 import { problemsOf } from '../exact-json.js'
 import type { Failures } from '../failure.js'
+import { bytesOf, MAX_JSON_BYTES } from '../result.js'
 import type { Json } from '../types.js'
 import type { SagaType } from './saga-type.js'
 
@@ -22,10 +23,22 @@ export function readInput(saga: SagaType, request: unknown): { input: unknown; f
   return wrong.length > 0 ? { problems: wrong } : read.value
 }
 
+interface Described {
+  input: Json
+  label: string
+  view: object
+  secrets: string[]
+}
+
 /** An input that can be kept, and what the saga's row tells of it; or every problem that it has, or its type with it. */
-export function describe(saga: SagaType, input: unknown): { input: Json; label: string; view: object } | Problems {
+export function describe(saga: SagaType, input: unknown): Described | Problems {
   const wrong = problemsOf(input)
   if (wrong.length > 0) return { problems: wrong }
+  // The opening answers with it, and with what people see of it.
+  const bytes = bytesOf(JSON.stringify(input))
+  if (bytes > MAX_JSON_BYTES) {
+    return { problems: [{ path: '', message: `has ${bytes} bytes as JSON; ${MAX_JSON_BYTES} is the most` }] }
+  }
   const view = told(saga, 'view', () => saga.view(input))
   const label = told(saga, 'label', () => saga.label(input))
   const secrets = told(saga, 'secrets', () => saga.secrets(input))
@@ -34,8 +47,8 @@ export function describe(saga: SagaType, input: unknown): { input: Json; label: 
     ...('problems' in label ? label.problems : kept(saga, 'label', label.value, typeof label.value === 'string')),
     ...('problems' in secrets ? secrets.problems : kept(saga, 'secrets', [], areTexts(secrets.value))),
   ]
-  if (problems.length > 0 || 'problems' in view || 'problems' in label) return { problems }
-  return { input: input as Json, view: view.value, label: label.value }
+  if (problems.length > 0 || 'problems' in view || 'problems' in label || 'problems' in secrets) return { problems }
+  return { input: input as Json, view: view.value, label: label.value, secrets: secrets.value }
 }
 
 type Told = 'parse' | 'view' | 'label' | 'secrets'

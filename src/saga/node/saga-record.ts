@@ -1,5 +1,6 @@
 import { fieldsOf, isDue } from '../plan.js'
 import type { Failures } from '../failure.js'
+import type { Sealed } from './payload-keys.js'
 import type {
   CompensationView,
   DecidedStep,
@@ -21,12 +22,18 @@ import type {
 interface Tally {
   /** Attempts that had ended at the last decision or recovery; the budget counts from there. */
   spent?: number
-  /** The last decision on it; `isTaken` once a run has acted on it. */
-  decision?: RecordedDecision & {
-    isTaken: boolean
-    /** Tells whether one that comes again is this one: what is kept of it has its secrets and, in the end, its input taken out. */
-    digest?: string
-  }
+  /** The last decision on it. */
+  decision?: KeptDecision
+}
+
+/** A decision as the row keeps it. */
+export interface KeptDecision extends RecordedDecision {
+  /** A run has acted on it. */
+  isTaken: boolean
+  /** Tells whether one that comes again is this one: what is kept of it has its secrets and, in the end, its input taken out. */
+  digest?: string
+  /** How its input is kept (SEALED). */
+  sealing?: number
 }
 
 export interface StepRecord extends StepView, Tally {
@@ -58,8 +65,12 @@ export interface SagaRecord {
   fate: Fate
   status: Status
   view: Json
-  /** Null once the saga has ended. */
+  /** As it is kept; null once the saga has ended. */
   input: Json
+  /** How (SEALED). */
+  sealing: number
+  /** What is secret of it (sealed-values.ts), as long as it can act. */
+  secrets: Sealed[] | null
   inputHash: string
   failures: Failures | null
   firstRunId: string | null
@@ -91,7 +102,7 @@ export interface SagaRecord {
 }
 
 /** The columns of `saga`, named as in SagaRecord. */
-export const recordColumns = `saga_id AS "sagaId", type, fate, status, view, input, input_hash AS "inputHash", failures,
+export const recordColumns = `saga_id AS "sagaId", type, fate, status, view, input, sealing, secrets, input_hash AS "inputHash", failures,
   first_run_id AS "firstRunId", carried_by AS "carriedBy", bulk_id AS "bulkId", begun_at AS "begunAt", openings, claims, cancel, stopping, steps, compensations, result, failed_step AS "failedStep",
   error, parent_id AS "parentId", parent_step AS "parentStep", handed_over_at AS "handedOverAt",
   started_at AS "startedAt", ended_at AS "endedAt", decided_at AS "decidedAt",
@@ -120,6 +131,11 @@ export function cancelCause(cancel: CancelRequest | null): RollbackCause {
 export function compensationCause({ actor, reason }: Pick<CancelRequest, 'actor' | 'reason'>): RollbackCause {
   const error = { type: 'CompensationRequested', message: `compensated by ${actor}: ${reason}` }
   return { failedStep: null, error }
+}
+
+/** Once it has completed it can be compensated after all, with others of its bulk: no pivot in it, and no saga of its own. */
+export function canBeReopened({ bulkId, steps }: Pick<SagaRecord, 'bulkId' | 'steps'>): boolean {
+  return bulkId !== null && steps.every(({ kind, sagaId }) => kind === 'compensatable' && sagaId === undefined)
 }
 
 /** It had completed, and was compensated after all, or is to be. */

@@ -19,6 +19,7 @@ const columnNames = {
   fate: 'fate',
   status: 'status',
   input: 'input',
+  secrets: 'secrets',
   firstRunId: 'first_run_id',
   carriedBy: 'carried_by',
   begunAt: 'begun_at',
@@ -41,7 +42,7 @@ type Changes = Partial<Pick<SagaRecord, keyof typeof columnNames>>
 /** Returns the record as it stands then. */
 export type Save = (changes: Changes, entries: LogEntry[]) => Promise<SagaRecord>
 
-const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input'])
+const jsonColumns = new Set(['steps', 'compensations', 'result', 'error', 'cancel', 'stopping', 'input', 'secrets'])
 
 /** What is to be written of a saga that was read. */
 export interface Change {
@@ -162,6 +163,7 @@ const columnTypes: Record<keyof typeof columnNames, string> = {
   fate: 'text',
   status: 'text',
   input: 'jsonb',
+  secrets: 'jsonb',
   firstRunId: 'text',
   carriedBy: 'text',
   begunAt: 'timestamptz',

@@ -50,7 +50,8 @@ import {
   repeatedDecision,
   type Matched,
 } from './deciding.js'
-import { PayloadKeys } from './payload-keys.js'
+import { InstalledKeys } from './installation.js'
+import { PayloadKeys, SEALED, type Sealed } from './payload-keys.js'
 import {
   afterAttempt,
   afterClaim,
@@ -64,6 +65,7 @@ import {
   endedAttempts,
   isDoubtful,
   type AttemptEnd,
+  type Correction,
   type Findings,
 } from './projection.js'
 import {
@@ -85,7 +87,16 @@ import type { OnLogged } from './saga-metrics.js'
 import { LockFirst, readColumns, saveBy, toJsonb, write, type ReadRecord, type Save } from './saga-row.js'
 import { SagaTable, type IntentRow, type NewRow, type SagaTableOptions } from './saga-table.js'
 import type { SagaType } from './saga-type.js'
-import { redacted } from './secrets.js'
+import {
+  inputPlace,
+  openCorrection,
+  openDecision,
+  openInput,
+  openSecrets,
+  readable,
+  secretsPlace,
+} from './sealed-values.js'
+import { redacted, withoutValues } from './secrets.js'
 import { UnfinishedSagas } from './unfinished-sagas.js'
 
 /** A saga that is to be written down. */
@@ -148,7 +159,7 @@ export interface AttemptStart {
 export interface SagaStoreOptions {
   /** Told of every log row that is written. */
   onLogged?: OnLogged | undefined
-  /** Encrypt the inputs that are kept: that of a saga, and what people put in its place. A record has them as they are kept. */
+  /** Encrypt what is kept: a saga's input, what people put in its place, its secrets. A record has them as they are kept. */
   payloadKeys?: PayloadKeys | undefined
   /** Reads and writes of many sagas at the same time are one statement. For those that share a run. */
   gathering?: SagaTableOptions['gathering']
@@ -162,6 +173,7 @@ export interface SagaStoreOptions {
 export class SagaStore {
   readonly #types: ReadonlyMap<string, SagaType>
   readonly #keys: PayloadKeys
+  readonly #installed: InstalledKeys
   private readonly onLogged: OnLogged
   readonly #table: SagaTable
   /** Those that have not ended. */
@@ -175,6 +187,7 @@ export class SagaStore {
   ) {
     this.#types = new Map(sagas.map((saga) => [saga.type, saga]))
     this.#keys = payloadKeys
+    this.#installed = new InstalledKeys(pool, payloadKeys)
     this.onLogged = onLogged
     this.#table = new SagaTable(pool, { onLogged, gathering })
     this.unfinished = new UnfinishedSagas(pool, [...this.#types.keys()])
@@ -194,18 +207,25 @@ export class SagaStore {
     return this.#table.get(sagaId)
   }
 
-  /** Throws InvalidInput where the input cannot be kept. */
-  rowOf({ sagaId, saga, steps, input, failures }: SagaIntent): IntentRow {
+  /** What hashes and seals what is kept, that of the installation included. */
+  keys(): Promise<PayloadKeys> {
+    return this.#installed.get()
+  }
+
+  /** `keys`: those of the store. Throws InvalidInput where the input cannot be kept. */
+  rowOf({ sagaId, saga, steps, input, failures }: SagaIntent, keys: PayloadKeys): IntentRow {
     const described = describe(saga, input)
     if ('problems' in described) throw invalidInput(described.problems)
-    const { label, view } = described
+    const { label, view, secrets } = described
     return {
       saga_id: sagaId,
       type: saga.type,
       label,
       view,
-      input: this.#keys.seal(input),
-      input_hash: this.#keys.hash(hashedText(input, failures)),
+      input: keys.seal(input, inputPlace(sagaId)),
+      sealing: SEALED,
+      secrets: hidden(sagaId, secrets, keys),
+      input_hash: keys.hash(hashedText(input, failures)),
       failures: failures ?? null,
       steps: pendingSteps(sagaId, steps),
     }
@@ -217,7 +237,8 @@ export class SagaStore {
    */
   async writeIntent(intent: Intent): Promise<IntentAnswer> {
     const { sagaId, saga, idempotencyKey, maxOpen } = intent
-    const row: NewRow = { ...this.rowOf(intent), idempotency_key: idempotencyKey ?? null, maxOpen }
+    const keys = await this.keys()
+    const row: NewRow = { ...this.rowOf(intent, keys), idempotency_key: idempotencyKey ?? null, maxOpen }
     const written = await this.#table.insert(row)
     if (written) return { kind: 'written', record: written }
     const known = await this.pool.query(
@@ -228,7 +249,7 @@ export class SagaStore {
     if (!record) return { kind: 'full' }
     // Our own: an earlier try of this very call wrote it, and lost the answer.
     if (record.sagaId === sagaId) return { kind: 'written', record }
-    return this.#keys.isHashOf(record.inputHash, hashedText(intent.input, intent.failures)) && record.type === saga.type
+    return keys.isHashOf(record.inputHash, hashedText(intent.input, intent.failures)) && record.type === saga.type
       ? { kind: 'replayed', record }
       : { kind: 'mismatch' }
   }
@@ -247,7 +268,8 @@ export class SagaStore {
     // What is in its row already is not refused any more. One that was refused has no hash.
     const isKept = seen !== undefined && seen.inputHash !== ''
     const described = 'problems' in read ? read : isKept ? undefined : describe(saga, read.input)
-    const problems = [...wrongId, ...(described && 'problems' in described ? described.problems : [])]
+    const ofInput = described && 'problems' in described ? described.problems : []
+    const problems = [...wrongId, ...problemsWithoutValues(ofInput, order.input)]
     if ('problems' in read || problems.length > 0) {
       if (wrongId.length > 0) throw invalidInput(problems)
       await this.writeRefusal(sagaId, order, problems)
@@ -257,41 +279,41 @@ export class SagaStore {
       }
       throw invalidInput(problems)
     }
+    const keys = await this.keys()
     const input = read.input as Json
     const { failures } = read
     const { nestedIn } = order
     // What is injected into a nested saga comes from its parent.
     const hashed = hashedText(input, nestedIn ? undefined : failures)
-    const insert = async (db: Queryable, nesting?: Nesting, failuresThere?: Failures) => {
+    const insert = async (db: Queryable, there: { failures: Failures | undefined; parentsSecrets?: string[] }) => {
       if (!described || 'problems' in described) return
+      // What its parent knows to be secret may come with its input.
+      const secrets = [...new Set([...described.secrets, ...(there.parentsSecrets ?? [])])]
       await db.query(
-        `INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, parent_id, parent_step)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
+        `INSERT INTO saga (saga_id, type, label, view, input, sealing, secrets, input_hash, failures, steps, parent_id, parent_step)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
         [
-          sagaId,
-          saga.type,
-          described.label,
-          toJsonb(described.view),
-          toJsonb(this.#keys.seal(input)),
-          this.#keys.hash(hashed),
-          failuresThere ? toJsonb(failuresThere) : null,
-          toJsonb(pendingSteps(sagaId, order.steps)),
-          nesting?.sagaId ?? null,
-          nesting?.step ?? null,
+          ...[sagaId, saga.type, described.label, toJsonb(described.view)],
+          ...[toJsonb(keys.seal(input, inputPlace(sagaId))), SEALED, toJsonb(hidden(sagaId, secrets, keys))],
+          keys.hash(hashed),
+          there.failures ? toJsonb(there.failures) : null,
+          ...[toJsonb(pendingSteps(sagaId, order.steps)), nestedIn?.sagaId ?? null, nestedIn?.step ?? null],
         ],
       )
     }
     if (nestedIn) {
-      await this.#insertNested(order.type, nestedIn, (tx, theirs) => insert(tx, nestedIn, theirs ?? failures))
+      await this.#insertNested(order.type, nestedIn, keys, (tx, theirs) =>
+        insert(tx, { ...theirs, failures: theirs.failures ?? failures }),
+      )
       if (!(await this.get(sagaId))) throw lateInvoke(nestedIn)
     } else if (!seen) {
-      await insert(this.pool, undefined, failures)
+      await insert(this.pool, { failures })
     }
     return this.#change(
       sagaId,
       async (record, save) => {
         const isOurs = !nestedIn || record.parentId === nestedIn.sagaId
-        if (record.type !== order.type || !this.#keys.isHashOf(record.inputHash, hashed) || !isOurs) {
+        if (record.type !== order.type || !keys.isHashOf(record.inputHash, hashed) || !isOurs) {
           throw sagaIdTaken(sagaId, 'it belongs to a saga with another input')
         }
         if (isEnded(record)) {
@@ -340,7 +362,7 @@ export class SagaStore {
     ])
     const settings = { ...times, regularOnly: openings > 1, version: 2 } as const
     const view = toView(opened)
-    const decided = decidedSteps(opened).map((one) => this.#opened(one))
+    const decided = decidedSteps(opened, this.#correctionOf(opened))
     const inputs = inputsOf(opened)
     const isClaimed = record.fate === 'rollback'
     const leftMs = (begunAt ?? record.startedAt).getTime() + times.deadlineMs - record.readAt.getTime()
@@ -354,7 +376,7 @@ export class SagaStore {
       ? { go: 'rollback', cause, settings, view, isClaimed, decided, inputs }
       : {
           go: 'forward',
-          input: this.#keys.open(record.input),
+          input: openInput(record, this.#keys),
           settings,
           view,
           leftMs: Math.max(0, leftMs),
@@ -382,7 +404,8 @@ export class SagaStore {
   async #insertNested(
     type: string,
     { sagaId, step }: Nesting,
-    insert: (tx: Client, failures: Failures | undefined) => Promise<unknown>,
+    keys: PayloadKeys,
+    insert: (tx: Client, theirs: { failures: Failures | undefined; parentsSecrets: string[] }) => Promise<unknown>,
   ): Promise<void> {
     if (!(await this.get(sagaId))) return
     await this.#changeLocked(sagaId, async (parent, save, tx) => {
@@ -391,16 +414,24 @@ export class SagaStore {
         const declared = pendingSteps(sagaId, { [step]: { service: type, kind: 'compensatable', isSaga: true } })
         await save({ steps: [...parent.steps, ...declared] }, [])
       }
-      await insert(tx, parent.failures ? failuresWithin(parent.failures, step) : undefined)
+      await insert(tx, {
+        failures: parent.failures ? failuresWithin(parent.failures, step) : undefined,
+        parentsSecrets: this.#known(parent, keys),
+      })
     })
   }
 
   /** Takes up a saga whose run is gone. What was stuck is tried again; the log says so. */
-  recover(sagaId: string, { firstRunId, loss }: { firstRunId: string; loss?: Loss }, times: Times): Promise<Recovery> {
+  async recover(
+    sagaId: string,
+    { firstRunId, loss }: { firstRunId: string; loss?: Loss },
+    times: Times,
+  ): Promise<Recovery> {
+    const keys = await this.keys()
     return this.#change(sagaId, async (record, save) => {
       if (isEnded(record)) return ended(record)
       if (record.handedOverAt) return handedOver(record)
-      const message = redacted(loss?.message ?? 'its run was gone', this.secretsOf(record))
+      const message = redacted(loss?.message ?? 'its run was gone', this.#known(record, keys), [sagaId])
       const entry = { service: 'SAGA', status: 'recovered', message: `taken up again: ${message}` }
       // Its own opening once more, as after a lost workflow task, is no second recovery. Nor is the first run of its own of a
       // saga that has left the one it shared.
@@ -457,7 +488,7 @@ export class SagaStore {
         scope: own ? `saga ${sagaId}` : `all ${inForce.generation}`,
         failures: (own ?? inForce.everywhere)[step] ?? [],
       },
-      secrets: this.secretsOf(record),
+      secrets: await this.secretsOf(record),
       seen: record,
     }
   }
@@ -479,10 +510,11 @@ export class SagaStore {
    * changes nothing. `seen`: the saga as the attempt found it, which is mostly how it still is.
    */
   async endAttempt(sagaId: string, attempt: AttemptEnd, seen?: ReadRecord): Promise<Changed> {
+    const keys = await this.keys()
     const after = (record: SagaRecord) => {
       const { order } = attempt
       if (order.op === 'invoke' || !order.cause) return afterAttempt(record, attempt)
-      return afterAttempt(record, { ...attempt, order: { ...order, cause: this.#speak(record, order.cause) } })
+      return afterAttempt(record, { ...attempt, order: { ...order, cause: this.#speak(record, order.cause, keys) } })
     }
     if (seen) {
       const { changes, entries, changed } = after(seen)
@@ -536,43 +568,47 @@ export class SagaStore {
         // A run of its own that is gone for good reason is not lost.
         await save({ cancel, ...(record.handedOverAt && { handedOverAt: null, firstRunId: null }) }, [])
       }
-      return { go: 'run', type: record.type, input: this.#keys.open(record.input) }
+      return { go: 'run', type: record.type, input: openInput(record, this.#keys) }
     })
   }
 
   /** open → rollback, with the log's one ROLLBACK row. One that is claimed already keeps its first cause. */
-  claimRollback(sagaId: string, { cause, reached }: RollbackOrder): Promise<RollbackClaim> {
+  async claimRollback(sagaId: string, { cause, reached }: RollbackOrder): Promise<RollbackClaim> {
+    const keys = await this.keys()
     return this.#change(sagaId, async (record, save) => {
       if (isEnded(record)) return ended(record)
       // By an earlier run of it, whose last call outlived it: whether that stays is its parent's to say.
       if (record.handedOverAt) return handedOver(record)
       const claims = record.claims + 1
       const claimed = (now: SagaRecord): RollbackClaim => {
-        const due = dueCompensations(now.steps, now.compensations).map((one) => this.#opened(one))
+        const due = dueCompensations(now.steps, now.compensations, this.#correctionOf(now))
         return { go: 'rollback', regularOnly: claims > 1, due, view: toView(now) }
       }
       if (record.fate === 'rollback') return claimed(await save({ claims }, []))
-      const spoken = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause)
+      const spoken = this.#speak(record, record.cancel ? cancelCause(record.cancel) : cause, keys)
       const { changes, entries } = afterClaim(record, { cause: spoken, reached })
       return claimed(await save({ ...changes, claims }, entries))
     })
   }
 
   /** Says that a step waits for a person; or has the decision that came already. */
-  park(sagaId: string, order: ParkOrder): Promise<Exclude<Parking, { go: 'wait' }> | { go: 'wait'; view: SagaView }> {
+  async park(
+    sagaId: string,
+    order: ParkOrder,
+  ): Promise<Exclude<Parking, { go: 'wait' }> | { go: 'wait'; view: SagaView }> {
+    const keys = await this.keys()
     return this.#change(sagaId, async (record, save) => {
       if (isEnded(record)) return ended(record)
       const records = order.at === 'compensate' ? record.compensations : record.steps
       const known = records.find(({ step }) => step === order.step)
       const decision = known?.decision
       if (decision && decision.number > order.decisions) {
-        const { isTaken, digest, ...recorded } = decision
-        return { go: 'on', decision: this.#opened(recorded), view: toView(record) }
+        return { go: 'on', decision: openDecision(sagaId, decision, this.#keys), view: toView(record) }
       }
       const isDone = known?.status === 'succeeded' || known?.status === 'done' || known?.status === 'empty'
       if (isDone && order.at !== 'code') return { go: 'again', view: toView(record) }
-      const secrets = this.secretsOf(record)
-      const spoken = (error: SagaError) => ({ ...error, message: redacted(error.message, secrets) })
+      const secrets = this.#known(record, keys)
+      const spoken = (error: SagaError) => ({ ...error, message: redacted(error.message, secrets, idsOf(record)) })
       const { changes, entries } = afterParking(record, {
         ...order,
         error: order.error && spoken(order.error),
@@ -592,16 +628,17 @@ export class SagaStore {
     const wrong = decision.number === undefined ? problemsOf(decision.input) : []
     if (wrong.length > 0) return { kind: 'refused', why: `The input cannot be kept as it is: ${inWords(wrong)}.` }
     if (!(await this.get(sagaId))) return { kind: 'unknown' }
+    const keys = await this.keys()
     return this.#change(sagaId, async (record, save) => {
-      const repeated = repeatedDecision(record, decision, this.#keys)
-      if (repeated) return { kind: 'recorded', decision: this.#opened(repeated), record }
+      const repeated = repeatedDecision(record, decision, keys)
+      if (repeated) return { kind: 'recorded', decision: repeated, record }
       const refused =
         decision.number === undefined
-          ? refusalOf(record, decision)
+          ? refusalOf(record, decision, keys)
           : 'A later decision has taken the place of this one.'
       if (refused !== undefined) return { kind: 'refused', why: refused }
-      const reason = redacted(decision.reason, this.secretsOf(record))
-      const { changes, entries, recorded } = afterDecision(record, decision, { reason, keys: this.#keys })
+      const known = this.#readableOf(record, keys)
+      const { changes, entries, recorded } = afterDecision(record, decision, { keys, known })
       return { kind: 'recorded', decision: recorded, record: await save(changes, entries) }
     })
   }
@@ -610,14 +647,15 @@ export class SagaStore {
    * A decision for one of many, in the transaction of its caller, who notes there what became of it: so it is made once,
    * however often it is tried. Only on what was `matched`: what is stuck anew since then waits for a word of its own.
    */
-  decideMatched(tx: Client, sagaId: string, decision: Decision, matched: Matched): Promise<MatchedAnswer> {
+  async decideMatched(tx: Client, sagaId: string, decision: Decision, matched: Matched): Promise<MatchedAnswer> {
+    const keys = await this.keys()
     return this.#changeLocked(
       sagaId,
       async (record, save) => {
-        const refused = refusalOf(record, decision) ?? changeOf(record, decision, matched)
+        const refused = refusalOf(record, decision, keys) ?? changeOf(record, decision, matched)
         if (refused !== undefined) return { kind: 'refused', why: refused }
-        const reason = redacted(decision.reason, this.secretsOf(record))
-        const { changes, entries, recorded } = afterDecision(record, decision, { reason, keys: this.#keys })
+        const known = this.#readableOf(record, keys)
+        const { changes, entries, recorded } = afterDecision(record, decision, { keys, known })
         await save(changes, entries)
         return { kind: 'recorded', decision: recorded }
       },
@@ -656,8 +694,9 @@ export class SagaStore {
   ): Promise<Closing | { go: 'bar'; steps: Decided[] }> {
     return this.#change(sagaId, async (record, save) => {
       if (record.fate !== 'rollback') return ended(record)
-      const due = dueCompensations(record.steps, record.compensations).filter(({ reached }) => reached)
-      if (due.length > 0) return { go: 'on', due: due.map((one) => this.#opened(one)), view: toView(record) }
+      const all = dueCompensations(record.steps, record.compensations, this.#correctionOf(record))
+      const due = all.filter(({ reached }) => reached)
+      if (due.length > 0) return { go: 'on', due, view: toView(record) }
       const byHand = undoneByHand(record)
       if (byHand.length > 0 && !isBarred) return { go: 'bar', steps: byHand }
       if (!verified && isDoubtful(record)) return { go: 'verify' }
@@ -672,9 +711,15 @@ export class SagaStore {
    */
   async requestCancel(sagaId: string, cancel: Omit<CancelRequest, 'at'>): Promise<SagaRecord | undefined> {
     if (!(await this.get(sagaId))) return undefined
+    const keys = await this.keys()
     return this.#change(sagaId, async (record, save) => {
       if (record.fate === 'open' && !record.cancel && !record.handedOverAt && !isPastPivot(record)) {
-        await save({ cancel: { ...cancel, at: record.readAt.toISOString() } }, [])
+        const secrets = this.#known(record, keys)
+        const [reason, actor] = [cancel.reason, cancel.actor].map((text) => redacted(text, secrets, [sagaId])) as [
+          string,
+          string,
+        ]
+        await save({ cancel: { reason, actor, at: record.readAt.toISOString() } }, [])
       }
       return record
     })
@@ -706,35 +751,49 @@ export class SagaStore {
   }
 
   /** The cause in words for people: who cancelled and why, and no secret in any of it. */
-  #speak(record: SagaRecord, cause: RollbackCause): RollbackCause {
+  #speak(record: SagaRecord, cause: RollbackCause, keys: PayloadKeys): RollbackCause {
     const isCancel = cause.failedStep === null && cause.error.type === FailureType.Cancelled
     const spoken = isCancel ? cancelCause(record.cancel) : cause
-    return { ...spoken, error: { ...spoken.error, message: redacted(spoken.error.message, this.secretsOf(record)) } }
+    const message = redacted(spoken.error.message, this.#known(record, keys), idsOf(record))
+    return { ...spoken, error: { ...spoken.error, message } }
   }
 
-  secretsOf({ type, input }: { type: string; input: Json }): string[] {
-    return input === null ? [] : (this.#types.get(type)?.secrets(this.#keys.open(input)) ?? [])
+  /** The texts that must not stand in any message of the saga. */
+  async secretsOf(record: WithSecrets): Promise<string[]> {
+    return this.#known(record, await this.keys())
+  }
+
+  #known(record: WithSecrets, keys: PayloadKeys): string[] {
+    const { sagaId, type, input, secrets } = record
+    if (secrets) return openSecrets(sagaId, secrets, keys)
+    // There are none, or an earlier version has written the row.
+    return input === null ? [] : (this.#types.get(type)?.secrets(openInput(record, keys)) ?? [])
+  }
+
+  /** Of what is secret, all that can be read, as it is kept and in the clear. */
+  #readableOf(record: WithSecrets, keys: PayloadKeys): { kept: Sealed[]; secrets: string[] } {
+    const { sagaId, secrets: all } = record
+    const kept = all ? readable(sagaId, all, keys) : (hidden(sagaId, this.#known(record, keys), keys) ?? [])
+    return { kept, secrets: openSecrets(sagaId, kept, keys) }
   }
 
   /** What starts the saga again, as it was started. */
-  requestOf({ input: kept, failures, parentId }: SagaRecord): Json {
-    const input = this.#keys.open(kept)
+  requestOf(record: SagaRecord): Json {
+    const { failures, parentId } = record
+    const input = openInput(record, this.#keys)
     if (input === null) return null
     return failures && parentId === null ? { ...(input as object), failures: failures as unknown as Json } : input
   }
 
   /** What people have decided of it, and no run has acted on. */
-  undecidedOf({ steps, compensations }: SagaRecord): RecordedDecision[] {
-    return [...steps, ...compensations].flatMap(({ decision }) => {
-      if (decision?.isTaken !== false) return []
-      const { isTaken, digest, ...recorded } = decision
-      return [this.#opened(recorded)]
-    })
+  undecidedOf({ sagaId, steps, compensations }: SagaRecord): RecordedDecision[] {
+    return [...steps, ...compensations].flatMap(({ decision }) =>
+      decision?.isTaken === false ? [openDecision(sagaId, decision, this.#keys)] : [],
+    )
   }
 
-  /** With the input that people have put in the place of a step's own as they gave it. */
-  #opened<T extends { input?: Json }>(one: T): T {
-    return one.input === undefined ? one : { ...one, input: this.#keys.open(one.input) }
+  #correctionOf({ sagaId }: SagaRecord): Correction {
+    return (decision) => openCorrection(sagaId, decision, this.#keys)
   }
 
   /**
@@ -779,6 +838,22 @@ function undoneByHand({ compensations }: SagaRecord): Decided[] {
   return compensations
     .filter(({ status }) => status === 'resolved' || status === 'skipped')
     .map(({ step }) => ({ step, op: 'compensate' }))
+}
+
+/** What of a record says what is secret of its saga. */
+export type WithSecrets = Pick<SagaRecord, 'sagaId' | 'type' | 'input' | 'sealing' | 'secrets'>
+
+/** Of a row of `saga`. */
+export const withSecrets = 'saga_id AS "sagaId", type, input, sealing, secrets'
+
+/** As a saga's row keeps what is secret of it; null: nothing. */
+function hidden(sagaId: string, secrets: string[], keys: PayloadKeys): Sealed[] | null {
+  return secrets.length > 0 ? [keys.hide(secrets, secretsPlace(sagaId))] : null
+}
+
+/** What messages about a saga name, and nobody takes for a secret. */
+function idsOf({ sagaId, parentId }: SagaRecord): string[] {
+  return parentId === null ? [sagaId] : [sagaId, parentId]
 }
 
 type Work<T, Tx> = (record: SagaRecord, save: Save, tx: Tx) => Promise<T>
@@ -837,6 +912,11 @@ function pendingSteps(sagaId: string, steps: StepDeclarations): StepRecord[] {
 function idProblems(sagaId: string): InputProblem[] {
   const fits = Array.from(sagaId).length <= 255 && !/\p{Cc}|\p{Cs}/u.test(sagaId)
   return fits ? [] : [{ path: 'workflow id', message: 'must have at most 255 characters and no control characters' }]
+}
+
+/** As they may be kept and shown. The path names fields only, some of which may be of somebody's making. */
+export function problemsWithoutValues(problems: InputProblem[], refused: unknown): InputProblem[] {
+  return problems.map(({ path, message }) => ({ path: redacted(path, []), message: withoutValues(message, refused) }))
 }
 
 /** The same for the same JSON, whatever its layout. */

@@ -2,6 +2,7 @@ import { prepared, type Pool } from './db.js'
 import type { Failures } from '../failure.js'
 import type { Json } from '../types.js'
 import { Gathering, type GatheringOptions } from './gathering.js'
+import type { Sealed } from './payload-keys.js'
 import type { OnLogged } from './saga-metrics.js'
 import { recordColumns, type SagaRecord, type StepRecord } from './saga-record.js'
 import {
@@ -22,6 +23,8 @@ export interface IntentRow {
   label: string
   view: object
   input: Json
+  sealing: number
+  secrets: Sealed[] | null
   input_hash: string
   failures: Failures | null
   steps: StepRecord[]
@@ -113,9 +116,9 @@ export class SagaTable {
     const { rows: written } = await this.pool.query<SagaRecord>(
       prepared(
         `WITH written AS (
-         INSERT INTO saga (saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key)
-         SELECT saga_id, type, label, view, input, input_hash, failures, steps, idempotency_key
-         FROM jsonb_to_recordset($1) AS one (saga_id text, type text, label text, view jsonb, input jsonb, input_hash text,
+         INSERT INTO saga (saga_id, type, label, view, input, sealing, secrets, input_hash, failures, steps, idempotency_key)
+         SELECT saga_id, type, label, view, input, sealing, secrets, input_hash, failures, steps, idempotency_key
+         FROM jsonb_to_recordset($1) AS one (saga_id text, type text, label text, view jsonb, input jsonb, sealing smallint, secrets jsonb, input_hash text,
                                              failures jsonb, steps jsonb, idempotency_key text)
          LIMIT (SELECT greatest(0, $2 - count(*)) FROM saga
                 WHERE fate IN ('open', 'rollback') AND bulk_id IS NULL AND status <> 'NEEDS_ATTENTION' AND parent_id IS NULL)

@@ -11,6 +11,6 @@ export interface SagaType<Input = unknown> {
   /** The input as people may see it. */
   view(input: Input): object
   label(input: Input): string
-  /** Texts that must not stand in any message. */
+  /** Texts that must not stand in any message (docs/secrets.md). */
   secrets(input: Input): string[]
 }
