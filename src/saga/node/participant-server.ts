@@ -21,6 +21,7 @@ import { InjectedCrash } from './failure-injection.js'
 import { loggedError } from './logged-error.js'
 import { fromHeader, isStorable, MAX_BODY_BYTES, ProblemType } from './participant-protocol.js'
 import { makeParticipants } from './participants.js'
+import { requireParticipantSchema } from './saga-schema.js'
 
 export interface ParticipantServerOptions {
   participant: AnyForwardParticipant
@@ -47,7 +48,7 @@ export interface RunningParticipant {
 
 /**
  * Serves one participant over HTTP, by docs/participant-protocol.md, behind its barrier in its own database; nothing here
- * knows of the saga's. Throws where the port is in use.
+ * knows of the saga's. Throws where the port is in use, and a SagaSchemaError where its database lacks files of sql/service/.
  */
 export async function startParticipantServer(options: ParticipantServerOptions): Promise<RunningParticipant> {
   const { databaseUrl, host, port, logger } = options
@@ -60,6 +61,7 @@ export async function startParticipantServer(options: ParticipantServerOptions):
   })
   const app = makeParticipantApp(options, pool)
   try {
+    await requireParticipantSchema(pool, options)
     await app.listen({ host, port })
   } catch (error) {
     await pool.end()

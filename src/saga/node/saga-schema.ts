@@ -1,0 +1,72 @@
+import { isPassing, type Queryable } from './db.js'
+
+/**
+ * By file of sql/ what it leaves in the database, a column as `table.column`, else a table or an index. Found by that and not
+ * by a list of what was applied: whoever copies the files applies them with a tool, and under names, of their own.
+ */
+const SAGA_FILES: Record<string, string> = {
+  '0004_saga_barrier.sql': 'saga_barrier',
+  '0005_saga.sql': 'saga',
+  '0006_saga_log.sql': 'saga_log',
+  '0007_failure_injection.sql': 'failure_injection',
+  '0008_saga_barrier_decision.sql': 'saga_barrier.decisions',
+  '0009_saga_attention.sql': 'saga.progress_at',
+  '0010_saga_nested.sql': 'saga.handed_over_at',
+  '0011_saga_lists.sql': 'saga_by_status',
+  '0012_saga_decisions.sql': 'saga_decisions',
+  '0013_saga_mirror.sql': 'saga.mirrored_at',
+  '0014_saga_by_failed_step.sql': 'saga_by_failed_step',
+  '0015_overview.sql': 'saga_by_end',
+  '0016_saga_bulk.sql': 'saga.carried_by',
+}
+
+/** The same of sql/service/, for the own database of a participant that is served over HTTP. */
+const PARTICIPANT_FILES = { 'service/0001_saga_barrier.sql': 'saga_barrier.decisions' }
+const INJECTION_FILES = { 'service/0002_failure_call.sql': 'failure_call' }
+
+/** The database lacks files of sql/, which the message names. */
+export class SagaSchemaError extends Error {}
+
+/**
+ * Throws a SagaSchemaError that names every file of sql/ which the database of the sagas' rows lacks. `startSagaWorker` asks at
+ * its start; a program of one's own that has a SagaStore does well to ask, too. Where the database can't be reached nothing
+ * is known, and nothing is thrown.
+ */
+export function requireSagaSchema(db: Queryable): Promise<void> {
+  return requireFiles(db, SAGA_FILES)
+}
+
+/** The same for the own database of a participant; what counts its calls is asked for only with failure injection. */
+export function requireParticipantSchema(
+  db: Queryable,
+  { failureInjection }: { failureInjection: boolean },
+): Promise<void> {
+  return requireFiles(db, { ...PARTICIPANT_FILES, ...(failureInjection && INJECTION_FILES) })
+}
+
+async function requireFiles(db: Queryable, files: Record<string, string>): Promise<void> {
+  const missing = await missingFiles(db, files).catch((error: unknown) => {
+    if (isPassing(error)) return []
+    throw error
+  })
+  if (missing.length === 0) return
+  throw new SagaSchemaError(
+    `The database lacks ${missing.map((file) => `sql/${file}`).join(', ')} of the saga engine. ` +
+      'Apply what is missing, in this order, then start again.',
+  )
+}
+
+async function missingFiles(db: Queryable, files: Record<string, string>): Promise<string[]> {
+  const left = Object.entries(files).map(([file, what]) => {
+    const [relation, column] = what.split('.')
+    return { file, relation, column }
+  })
+  const { rows } = await db.query<{ file: string }>(
+    `SELECT file FROM jsonb_to_recordset($1) AS one (file text, relation text, "column" text)
+     WHERE to_regclass(relation) IS NULL OR ("column" IS NOT NULL AND NOT EXISTS (
+       SELECT FROM pg_attribute WHERE attrelid = to_regclass(relation) AND attname = "column" AND NOT attisdropped))
+     ORDER BY file`,
+    [JSON.stringify(left)],
+  )
+  return rows.map(({ file }) => file)
+}
