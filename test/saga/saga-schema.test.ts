@@ -14,9 +14,9 @@ import { until } from '../helpers/until.js'
 
 const sql = resolve('sql')
 const textOf = (file: string) => readFileSync(resolve(sql, file), 'utf8')
-/** The engine's; the others are those of the services A, B and C. */
+/** The engine's: those whose owner is in src/saga. */
 const files = readdirSync(sql)
-  .filter((file) => file.endsWith('.sql') && !textOf(file).startsWith('-- Owner: service '))
+  .filter((file) => file.endsWith('.sql') && /^-- Owner: .*\(src\/saga\//.test(textOf(file)))
   .toSorted()
 
 const pools: Pool[] = []
