@@ -96,9 +96,10 @@ export class KeptPart<S extends Server> {
     const { server } = this
     const over = new AbortController()
     const watched = this.untilFailed(server, over.signal)
-    void watched.then(async (failed) => {
-      if (failed) await server.stop()
-    })
+    const stopFailed = async () => {
+      if (await watched) await server.stop()
+    }
+    void stopFailed()
     const exit = await server.exited
     over.abort()
     return (await watched)

@@ -97,7 +97,7 @@ test('a Temporal that answers while its store fails every call counts as away, a
 /** A server that answers its checks in turn as told, the last answer for good. */
 function makeServer(answers: boolean[]): { server: Server; checks: () => number; stops: () => number } {
   let [checks, stops] = [0, 0]
-  let exit = (_: Exit) => {}
+  let exit: (exit: Exit) => void = () => {}
   const exited = new Promise<Exit>((resolve) => (exit = resolve))
   const server: Server = {
     pid: 1,
@@ -126,7 +126,7 @@ test('a server that fails some checks, and never three in a row, is left alone',
 
 test('a server that is starting is not checked', async () => {
   const [broken, next] = [makeServer([false]), makeServer([true])]
-  let come = (_: Server) => {}
+  let come: (server: Server) => void = () => {}
   const starts = [Promise.resolve(broken.server), new Promise<Server>((resolve) => (come = resolve))]
   await keep(() => starts.shift() as Promise<Server>, watch)
   await until('the next one is being started', () => starts.length === 0)

@@ -138,7 +138,8 @@ export class MatrixRun {
 
   /** Sagas that are all held where their worker is to be killed, which then happens, once. */
   #crashLane(cases: Numbered[], index: number): { killed: Promise<void>; done: Promise<Done[]> } {
-    let [resolve, reject] = [() => {}, (_: Error) => {}]
+    let resolve = () => {}
+    let reject: (error: Error) => void = () => {}
     const killed = new Promise<void>((wasKilled, failed) => ([resolve, reject] = [wasKilled, failed]))
     killed.catch(() => {})
     const run = async () => {

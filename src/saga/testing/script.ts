@@ -40,7 +40,7 @@ export class Script {
   readonly #lateCommit = makeSignal()
   readonly #allEnded = makeSignal()
   readonly #undoFails = makeSignal()
-  #fail = (_: Error) => {}
+  #fail: (error: Error) => void = () => {}
   /** Rejects where the saga can't be driven as its case says. */
   readonly undriven = new Promise<never>((_, reject) => (this.#fail = reject))
 
