@@ -1,18 +1,18 @@
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
-import { services } from './activities/index.js'
+import { sagas as sagaTypes, services } from './activities/index.js'
 import { loadConfig, loadStartConfig } from './config.js'
 import { readUrls } from './embedded/data-folder.js'
 import { failProgram } from './program.js'
 import { audit, type Audited, type Disagreement } from './saga/node/audit.js'
 import type { AnyService } from './saga/node/barrier.js'
 import { makePool } from './saga/node/db.js'
-import { connectTemporal, installTemporalRuntime } from './temporal.js'
+import { connectTemporal, installTemporalRuntime, TASK_QUEUE } from './temporal.js'
 
 /**
  * `npm run audit`: holds the sagas of the last 24 hours (`--hours N`) and all that are unfinished against their log, the
- * participants' barriers and rows, and Temporal's history. Prints what disagrees, and how to look at it; ends with 1 where
- * something does. `--json`: one object. It looks at what DATABASE_URL and TEMPORAL_* name, else at what `npm start` runs.
+ * participants' barriers and rows, and Temporal's history; and looks for runs of sagas that have no row. Prints what disagrees,
+ * and how to look at it; ends with 1 where something does. `--json`: one object. It looks at what DATABASE_URL and TEMPORAL_* name, else at what `npm start` runs.
  */
 try {
   const { values } = parseArgs({
@@ -35,7 +35,8 @@ try {
   const participants = (services as unknown as AnyService[]).filter(({ name }) => !elsewhere.has(name))
 
   const disagreements: Disagreement[] = []
-  const auditing = audit({ pool, temporal: client, participants, hours })
+  const types = sagaTypes.map(({ type }) => type)
+  const auditing = audit({ pool, temporal: client, participants, types, taskQueue: TASK_QUEUE, hours })
   let audited: Audited
   for (;;) {
     const { value, done } = await auditing.next()

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals'
 import { runMatrix, told } from '../../src/saga/testing/index.js'
 import { alone } from '../../test/helpers/alone.js'
+import { failuresOnly } from '../../test/helpers/failures-only.js'
 import { readShared, query } from '../../test/helpers/shared.js'
 import { makeNamespace } from '../../test/helpers/system.js'
 import { makeTripDatabase } from './system.js'
@@ -15,7 +16,7 @@ const reports = await alone(() =>
   runMatrix(
     new URL('../dist/examples/trip/matrix.js', import.meta.url),
     { databaseUrl, temporalAddress: readShared().temporal, namespace },
-    { only: new RegExp(process.env['MATRIX'] ?? '') },
+    { only: new RegExp(process.env['MATRIX'] ?? ''), tell: failuresOnly },
   ),
 )
 

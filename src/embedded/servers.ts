@@ -18,6 +18,8 @@ export interface Server {
   exited: Promise<Exit>
   /** Ends it cleanly, or by SIGKILL after some seconds. Safe to call at any time. */
   stop(): Promise<void>
+  /** Rejects where it runs and does not do its work; the signal gives the question up. Left out: whoever runs does. */
+  check?(signal: AbortSignal): Promise<void>
 }
 
 export interface ServerProcess {

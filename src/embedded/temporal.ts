@@ -74,6 +74,7 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
     pid: server.record.pid,
     exited: server.exited,
     stop: () => endProcess(server.record, STOP_TEMPORAL),
+    check: (signal) => readNamespace({ cli, address, signal }),
   }
 }
 
@@ -104,6 +105,22 @@ async function setRetention({
     } catch {
       await delay(50, undefined, { signal })
     }
+  }
+}
+
+/**
+ * Rejects where the server can't read its namespace from its store. SQLite has been seen to answer every call with "interrupted
+ * (9)" for minutes, until the process was killed, while the server went on answering what needs no store.
+ */
+async function readNamespace({ cli, address, signal }: { cli: string; address: string; signal: AbortSignal }) {
+  const args = ['operator', 'namespace', 'describe', '--namespace', 'default', '--address', address]
+  try {
+    await promisify(execFile)(cli, args, { env: withoutTemporalSettings(), signal, killSignal: 'SIGKILL' })
+  } catch (error) {
+    const { code } = error as { code?: string | number }
+    // The question could not even be put, as where the machine has no room for a process: that says nothing of the server.
+    if (typeof code === 'string' && code !== 'ABORT_ERR') return
+    throw error
   }
 }
 

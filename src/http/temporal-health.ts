@@ -3,7 +3,10 @@ import type { Temporal } from '../temporal.js'
 const PING_EVERY_MS = 1_000
 const PING_TIMEOUT_MS = 1_500
 
-/** Whether Temporal is known to be away, by a ping a second; and whether anybody polls the task queue. */
+/**
+ * Whether Temporal is known to be away, by a call a second that reads from its store: a server whose store fails every call
+ * still answers those that do without. And whether anybody polls the task queue.
+ */
 export class TemporalHealth {
   #missed = 0
   #timer: NodeJS.Timeout | undefined
@@ -57,8 +60,9 @@ export class TemporalHealth {
 
   async #ping(): Promise<void> {
     try {
-      await this.temporal.client.withDeadline(Date.now() + PING_TIMEOUT_MS, () =>
-        this.temporal.client.workflowService.getSystemInfo({}),
+      const { client, namespace } = this.temporal
+      await client.withDeadline(Date.now() + PING_TIMEOUT_MS, () =>
+        client.workflowService.describeNamespace({ namespace }),
       )
       this.#missed = 0
     } catch {

@@ -149,6 +149,23 @@ describe('it finds, and says of which saga,', () => {
     })
   })
 
+  test('a saga under way whose row is gone, as after a restore of an older backup', async () => {
+    sagaId = await sagas.start({ C: { mode: 'always', kind: 'hang' } })
+    await sagas.logged(sagaId, 'C failed 1')
+    await change('DELETE FROM saga WHERE saga_id = $1', sagaId)
+    expect(await said(sagaId)).toEqual({
+      code: 1,
+      found: [
+        {
+          with: 'history',
+          message: 'its run in Temporal is RUNNING, and its row, which a worker has written, is gone',
+        },
+      ],
+    })
+    await temporal.workflow.getHandle(sagaId).terminate('its row is gone')
+    expect((await said(sagaId)).found).toEqual([])
+  })
+
   test('and tells a person how to look', async () => {
     await change('DELETE FROM table_c WHERE saga_id = $1', sagaId)
     const { stdout } = await runAudit(system.where)

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals'
 import { runMatrix, told } from '../../src/saga/testing/index.js'
 import { alone } from '../helpers/alone.js'
+import { failuresOnly } from '../helpers/failures-only.js'
 import { readShared } from '../helpers/shared.js'
 import { makeDatabase, makeNamespace } from '../helpers/system.js'
 
@@ -12,7 +13,7 @@ const reports = await alone(() =>
   runMatrix(
     new URL('./create-user.js', import.meta.url),
     { databaseUrl, temporalAddress: readShared().temporal, namespace },
-    { only: new RegExp(process.env['MATRIX'] ?? '') },
+    { only: new RegExp(process.env['MATRIX'] ?? ''), tell: failuresOnly },
   ),
 )
 

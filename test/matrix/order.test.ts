@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals'
 import { runMatrix, told } from '../../src/saga/testing/index.js'
 import { alone } from '../helpers/alone.js'
+import { failuresOnly } from '../helpers/failures-only.js'
 import { query, readShared } from '../helpers/shared.js'
 import { makeDatabase, makeNamespace } from '../helpers/system.js'
 
@@ -17,6 +18,7 @@ const reports = await alone(() =>
       only: process.env['MATRIX']
         ? new RegExp(process.env['MATRIX'])
         : /^(charge|parcel|wrapping)|no fault|terminate|^(stock|credit): .*commit; undo works; cancel at wrapping/,
+      tell: failuresOnly,
     },
   ),
 )

@@ -3,8 +3,9 @@ import type { Changed } from '../types.js'
 import type { AnyService } from './barrier.js'
 import { withTransaction, type Pool } from './db.js'
 import { gapsOf } from './mirror.js'
-import { readHistory, readStatus, type SagaHistory } from './saga-history.js'
+import { readHistory, readOpening, readStatus, type SagaHistory } from './saga-history.js'
 import { isEnded, isReopened, recordColumns, type SagaRecord } from './saga-record.js'
+import { sharedQueue } from './saga-starter.js'
 
 /** Two accounts of a saga that do not tell the same. */
 export interface Disagreement {
@@ -21,6 +22,9 @@ export interface AuditOptions {
   temporal: Temporal
   /** Those whose barrier and tables are in the database of `pool`; of the others barrier and effects are not looked at. */
   participants: readonly AnyService[]
+  /** The sagas' types, and the task queue on which they run: whatever Temporal has open of them must have a row. */
+  types: readonly string[]
+  taskQueue: string
   /** Sagas that are unfinished, or have ended within so many hours. */
   hours: number
 }
@@ -53,17 +57,16 @@ const AT_ONCE = 8
 const GRACE_MS = 60_000
 /** The mirror has looked at it by then, where there are workers. */
 const MIRROR_MS = 120_000
+/** The workflow that takes up a saga whose run is lost, under the saga's own id. */
+const RECOVERY = 'recoverSaga'
 
 /**
  * Holds every saga's row against its log, the barriers and effects of its participants, and Temporal's history, and yields
- * what does not agree. Reads only. Throws where PostgreSQL or Temporal is away.
+ * what does not agree; and sagas that Temporal has open and that have no row, as after a restore of an older backup. Reads
+ * only. Throws where PostgreSQL or Temporal is away.
  */
-export async function* audit({
-  pool,
-  temporal,
-  participants,
-  hours,
-}: AuditOptions): AsyncGenerator<Disagreement, Audited> {
+export async function* audit(options: AuditOptions): AsyncGenerator<Disagreement, Audited> {
+  const { pool, temporal, participants, hours } = options
   const audited = { sagas: 0, forgotten: 0 }
   const byName = new Map(participants.map((one) => [one.name, one]))
   const carriers = new Map<string, Promise<string | undefined>>()
@@ -81,7 +84,7 @@ export async function* audit({
       [after, hours],
     )
     const last = rows.at(-1)
-    if (!last) return audited
+    if (!last) break
     after = last.sagaId
     const ids = rows.map(({ sagaId }) => sagaId)
     const log = await grouped<LogEntry>(
@@ -114,6 +117,34 @@ export async function* audit({
       )
       yield* found.flat()
     }
+  }
+  for await (const one of withoutRow(options)) {
+    audited.sagas += 1
+    yield one
+  }
+  return audited
+}
+
+/** Of the runs that Temporal has open those whose saga has no row: nothing else tells of them, and none of them can go on. */
+async function* withoutRow({ pool, temporal, types, taskQueue }: AuditOptions): AsyncGenerator<Disagreement> {
+  const among = (values: readonly string[]) =>
+    values.map((one) => `'${one.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`).join(', ')
+  const query = `ExecutionStatus = 'Running' AND TaskQueue IN (${among([taskQueue, sharedQueue(taskQueue)])}) AND WorkflowType IN (${among([...types, RECOVERY])})`
+  const hasRow = async (sagaId: string) => {
+    const { rows } = await pool.query('SELECT FROM saga WHERE saga_id = $1', [sagaId])
+    return rows.length > 0
+  }
+  for await (const { workflowId: sagaId, runId, startTime } of temporal.workflow.list({ query })) {
+    if (await hasRow(sagaId)) continue
+    const isOpened = await readOpening(temporal, sagaId, runId)
+    const openMs = Date.now() - startTime.getTime()
+    if (isOpened === undefined || (!isOpened && openMs < GRACE_MS)) continue
+    // It may have been opened while it was looked at.
+    if (await hasRow(sagaId)) continue
+    const message = isOpened
+      ? 'its run in Temporal is RUNNING, and its row, which a worker has written, is gone'
+      : `its run in Temporal is RUNNING for ${Math.round(openMs / 60_000)} min, and no worker has written its row`
+    yield { sagaId, with: 'history', message }
   }
 }
 

@@ -24,6 +24,7 @@ import { textsOf } from './secrets.js'
 import { fromHeader, MAX_BODY_BYTES, ProblemType } from './participant-protocol.js'
 import { watchStrayRejections } from './participant-code.js'
 import { makeParticipants } from './participants.js'
+import { requireParticipantSchema } from './saga-schema.js'
 
 export interface ParticipantServerOptions {
   participant: AnyForwardParticipant
@@ -50,7 +51,7 @@ export interface RunningParticipant {
 
 /**
  * Serves one participant over HTTP, by docs/participant-protocol.md, behind its barrier in its own database; nothing here
- * knows of the saga's. Throws where the port is in use.
+ * knows of the saga's. Throws where the port is in use, and a SagaSchemaError where its database lacks files of sql/service/.
  */
 export async function startParticipantServer(options: ParticipantServerOptions): Promise<RunningParticipant> {
   const { databaseUrl, host, port, logger } = options
@@ -68,6 +69,7 @@ export async function startParticipantServer(options: ParticipantServerOptions):
     await pool.end()
   }
   try {
+    await requireParticipantSchema(pool, options)
     await app.listen({ host, port })
   } catch (error) {
     await close()

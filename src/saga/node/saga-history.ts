@@ -69,6 +69,21 @@ export async function readHistory(client: Temporal, saga: SagaRecord): Promise<S
   }
 }
 
+/**
+ * Whether that run is still open and, if so, whether a worker has written the saga's row for it; undefined where it is open no
+ * more. Throws where Temporal does not answer.
+ */
+export async function readOpening(client: Temporal, workflowId: string, runId: string): Promise<boolean | undefined> {
+  try {
+    const { events } = await client.workflow.getHandle(workflowId, runId).fetchHistory()
+    if (statusOf(events?.at(-1)) !== 'RUNNING') return undefined
+    return (await tellRun(client, events ?? [])).some(({ kind }) => kind === 'opened')
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined
+    throw error
+  }
+}
+
 /** Its runs that Temporal still has, the first first: mostly one. */
 async function runsOf({ workflow }: Temporal, { sagaId, firstRunId, openings }: SagaRecord): Promise<string[]> {
   const latest = (await workflow.getHandle(sagaId).describe()).runId

@@ -25,6 +25,7 @@ import { watchStrayRejections } from './participant-code.js'
 import { makeParticipants } from './participants.js'
 import type { PayloadKeys } from './payload-keys.js'
 import type { LogEntry } from './projection.js'
+import { requireSagaSchema } from './saga-schema.js'
 import { countLogged, watchProcess, type OnLogged } from './saga-metrics.js'
 import { keepSweepRunning, makeSweepActivities, SagaStarter, sharedQueue } from './saga-starter.js'
 import { SagaStore, type SagaStoreOptions, type Times } from './saga-store.js'
@@ -74,7 +75,7 @@ export interface RunningWorker {
 
 /**
  * Starts a worker for sagas: their workflows, the engine's activities, and the watch over the sweep that looks after lost
- * ones. Everything it opens is closed when it stops.
+ * ones. Everything it opens is closed when it stops. Throws a SagaSchemaError where the database lacks files of sql/.
  */
 export async function startSagaWorker(options: SagaWorkerOptions): Promise<RunningWorker> {
   const { connection, client, taskQueue, databaseUrl, sagas, logger, stepTimeoutMs, deadlineMs, dataConverter } =
@@ -100,6 +101,7 @@ export async function startSagaWorker(options: SagaWorkerOptions): Promise<Runni
     await Promise.all(pools.map((one) => one.end()))
   }
   try {
+    await requireSagaSchema(pool)
     const { metricMeter } = Runtime.instance()
     const count = countLogged(metricMeter)
     const onLogged: OnLogged = (saga, entries) => {

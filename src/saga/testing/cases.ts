@@ -15,9 +15,9 @@ export type Fault =
   | 'duplicate delivery'
   /** The participant refuses for good. */
   | 'rejection'
-  /** The worker's process is killed before the call's transaction has begun. */
+  /** The worker's process is killed before the call's transaction has begun; `forGood`: at each attempt. */
   | 'crash before commit'
-  /** The worker's process is killed once the call's transaction has committed. */
+  /** The worker's process is killed once the call's transaction has committed; `forGood`: at each attempt. */
   | 'crash after commit'
 
 /** What becomes of the undo of the case's step. `no undo`: the fault heals, and the saga goes forward. */
@@ -55,7 +55,8 @@ export interface Case {
 }
 
 const ERRORS: Fault[] = ['error before commit', 'error after commit', 'late commit', 'commit after the end']
-const HEALING: Fault[] = ['duplicate delivery', 'crash before commit', 'crash after commit']
+const CRASHES: Fault[] = ['crash before commit', 'crash after commit']
+const HEALING: Fault[] = ['duplicate delivery', ...CRASHES]
 const UNDOS: Undo[] = ['undo works', 'undo fails twice', 'undo fails for good', 'undo finds nothing']
 
 /**
@@ -110,7 +111,8 @@ function compensatableCases(step: string, steps: StepDeclarations): Omit<Case, '
       ...[...ERRORS, ...HEALING].flatMap((fault) => laterStops.map((at) => once(fault, at))),
     ]
   })
-  return [...forward, ...back]
+  const crashes = CRASHES.map((fault) => ({ step, fault, forGood: true, undo: 'undo works' as const }))
+  return [...forward, ...crashes, ...back]
 }
 
 /** The pivot is not undone: what became of it decides which way the saga goes. */
@@ -119,7 +121,7 @@ function pivotCases(step: string): Omit<Case, 'name'>[] {
   const faults = [...ERRORS, ...HEALING]
   return [
     ...faults.map((fault) => ({ step, fault, forGood: false, undo }) as const),
-    ...[...ERRORS, 'rejection' as const].map((fault) => ({ step, fault, forGood: true, undo }) as const),
+    ...[...ERRORS, ...CRASHES, 'rejection' as const].map((fault) => ({ step, fault, forGood: true, undo }) as const),
     ...[...faults, 'rejection' as const].map(
       (fault) => ({ step, fault, forGood: false, undo, stop: cancel(step, 'row') }) as const,
     ),

@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url'
 import { casesOf } from './cases.js'
 import { MatrixRun } from './matrix-run.js'
-import type { CaseReport, DefinedMatrix, Matrix, MatrixPlace } from './matrix.js'
+import type { CaseReport, DefinedMatrix, Matrix, MatrixOptions, MatrixPlace } from './matrix.js'
 
 export { casesOf, type Case } from './cases.js'
-export type { CaseReport, DefinedMatrix, Matrix, MatrixPlace } from './matrix.js'
+export type { CaseReport, DefinedMatrix, Matrix, MatrixOptions, MatrixPlace } from './matrix.js'
 
 /**
  * Says what a matrix is made of; the default export of a module of its own, in JavaScript that Node can run, for the kit's
@@ -16,15 +16,12 @@ export function defineMatrix(matrix: Matrix): DefinedMatrix {
 
 /**
  * Runs a saga through every case of its matrix (see casesOf), on real workers that are really killed, and checks each as it
- * ends, and all of them once more when the last one has: no effect may come late, and every history must replay. `only`: the
- * cases whose names have this in them. Returns a report a case, in the order of the cases; throws only where the matrix
- * itself can't run.
+ * ends, and all of them once more when the last one has: no effect may come late, and every history must replay. Tells each case
+ * in a line as it ends. Returns a report a case, in the order of the cases. A case that can't be driven has failed, and the
+ * others go on; throws only where the matrix can't begin.
  */
-export async function runMatrix(
-  module: URL,
-  place: MatrixPlace,
-  { only = '' }: { only?: string | RegExp | undefined } = {},
-): Promise<CaseReport[]> {
+export async function runMatrix(module: URL, place: MatrixPlace, options: MatrixOptions = {}): Promise<CaseReport[]> {
+  const { only = '' } = options
   const { default: matrix } = (await import(module.href)) as { default: DefinedMatrix }
   for (const participant of matrix.participants) {
     if (!participant.verify)
@@ -34,7 +31,7 @@ export async function runMatrix(
     typeof only === 'string' ? name.includes(only) : only.test(name),
   )
   if (cases.length === 0) throw new Error(`No case of ${matrix.saga.type} is named like ${only}`)
-  const run = await MatrixRun.start(module, matrix, place)
+  const run = await MatrixRun.start(module, matrix, place, options)
   try {
     return await run.all(cases)
   } finally {

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, Worker, type ReplayWorkerOptions } from '@temporalio/worker'
-import { textOf } from '../errors.js'
 import type { AnyService } from '../node/barrier.js'
 import { bundleSagas } from '../node/bundle.js'
 import { makePool, withTransaction, type Client as DbClient, type Pool } from '../node/db.js'
@@ -14,7 +13,7 @@ import { SagaStore } from '../node/saga-store.js'
 import { undoByHand } from './by-hand.js'
 import type { Case } from './cases.js'
 import { effectProblems, problemsOf, type Effects, type Rest } from './check.js'
-import type { CaseReport, DefinedMatrix, MatrixPlace } from './matrix.js'
+import type { AtOnce, CaseReport, DefinedMatrix, MatrixOptions, MatrixPlace } from './matrix.js'
 import { expectedOf, type Expected } from './model.js'
 import { Script, type Observed } from './script.js'
 import { isOver, Watch, type Seen } from './watch.js'
@@ -22,12 +21,15 @@ import type { Asked, Answer } from './worker.js'
 import { WorkerProcess } from './worker-process.js'
 
 /** By lane: the time that a call has, in ms. Where nothing is late on purpose a busy machine must not make it so. */
-const STEP_TIMEOUT_MS = { plain: 20_000, late: 4_000, crash: 30_000 } as const
+const STEP_TIMEOUT_MS = { plain: 20_000, late: 4_000, crash: 30_000, crashes: 4_000 } as const
 type LaneName = keyof typeof STEP_TIMEOUT_MS
-/** Sagas under way at once, but for those that only wait for long. */
-const AT_ONCE = { plain: 16, late: 24 }
-/** Sagas whose workers are killed together: as many as a worker runs workflow tasks at once, and some less. */
-const CRASH_BATCH = 30
+/**
+ * Sagas under way at once, but for those that only wait for long. `crash`: whose worker is killed once for all of them; as many
+ * as a worker runs workflow tasks at once, and some less.
+ */
+const AT_ONCE: AtOnce = { plain: 16, late: 24, crash: 30 }
+/** Sagas whose worker is killed at every attempt: each has one of its own, which takes memory. */
+const CRASHES_AT_ONCE = 2
 const CASE_MS = 150_000
 
 /** A run of a matrix: its workers, and all that is needed to ask what they do. */
@@ -36,6 +38,11 @@ export class MatrixRun {
   readonly #workers: WorkerProcess[] = []
   /** Cancels as the API does. */
   readonly #store: SagaStore
+  readonly #atOnce: AtOnce
+  readonly #caseMs: number
+  readonly #tell: (line: string) => void
+  readonly #ended: Done[] = []
+  #of = 0
 
   private constructor(
     private readonly module: URL,
@@ -47,18 +54,27 @@ export class MatrixRun {
     private readonly watch: Watch,
     private readonly folder: string,
     private readonly codePath: string,
+    { atOnce, caseMs = CASE_MS, tell = (line) => process.stderr.write(`${line}\n`) }: MatrixOptions,
   ) {
     this.#store = new SagaStore(pool, matrix.sagas)
+    this.#atOnce = { ...AT_ONCE, ...atOnce }
+    this.#caseMs = caseMs
+    this.#tell = tell
   }
 
-  static async start(module: URL, matrix: DefinedMatrix, place: MatrixPlace): Promise<MatrixRun> {
+  static async start(
+    module: URL,
+    matrix: DefinedMatrix,
+    place: MatrixPlace,
+    options: MatrixOptions,
+  ): Promise<MatrixRun> {
     const folder = await mkdtemp(join(tmpdir(), 'saga-matrix-'))
     const codePath = await bundle(matrix, folder)
     const connection = await Connection.connect({ address: place.temporalAddress })
     const client = new Client({ connection, namespace: place.namespace })
     const pool = makePool(place.databaseUrl, { max: 20, name: 'saga-matrix', waitMs: 60_000 })
     const watch = await Watch.start(place.databaseUrl, pool)
-    return new MatrixRun(module, matrix, place, connection, client, pool, watch, folder, codePath)
+    return new MatrixRun(module, matrix, place, connection, client, pool, watch, folder, codePath, options)
   }
 
   async stop(): Promise<void> {
@@ -69,11 +85,14 @@ export class MatrixRun {
     await rm(this.folder, { recursive: true, force: true })
   }
 
+  /** Never rejects for what happens to one case: that one has failed, and the others go on. */
   async all(cases: Case[]): Promise<CaseReport[]> {
-    const numbered = cases.map((one, n) => ({ one, n, lane: laneOf(one) }))
-    const crashing = numbered.filter(({ lane }) => lane === 'crash')
-    const batches = Array.from({ length: Math.ceil(crashing.length / CRASH_BATCH) }, (_, i) =>
-      crashing.slice(i * CRASH_BATCH, (i + 1) * CRASH_BATCH),
+    this.#of = cases.length
+    const numbered = cases.map((one, n) => ({ one, n }))
+    const inLane = (name: LaneName) => numbered.filter(({ one }) => laneOf(one) === name)
+    const [crashing, size] = [inLane('crash'), this.#atOnce.crash]
+    const batches = Array.from({ length: Math.ceil(crashing.length / size) }, (_, i) =>
+      crashing.slice(i * size, (i + 1) * size),
     )
     // One batch after the other, and the other lanes behind them: all are held at once, and a busy machine must not keep
     // them from coming so far.
@@ -85,25 +104,23 @@ export class MatrixRun {
     }
     const reports = await Promise.all([
       ...crashes,
-      this.#lane(
-        'plain',
-        numbered.filter(({ lane }) => lane === 'plain'),
-      ),
-      this.#lane(
-        'late',
-        numbered.filter(({ lane }) => lane === 'late'),
-      ),
+      this.#lane('plain', inLane('plain')),
+      this.#lane('late', inLane('late')),
+      this.#crashesLane(inLane('crashes')),
     ])
     const done = reports.flat().toSorted((a, b) => a.n - b.n)
+    const known = new Map(done.map((one) => [one, one.problems.length]))
     for (const one of done) await this.#checkAgain(one)
     await this.#replay(done)
+    for (const [one, before] of known) if (one.problems.length > before) this.#tellOf(one, one.problems.slice(before))
     return done.map(({ one, sagaId, problems, account }) => ({ name: one.name, sagaId, problems, account }))
   }
 
   /** A worker for sagas of a kind, side by side. */
   async #lane(name: 'plain' | 'late', cases: Numbered[]): Promise<Done[]> {
     if (cases.length === 0) return []
-    const worker = await this.#worker(name, STEP_TIMEOUT_MS[name])
+    const worker = await this.#worker(name, STEP_TIMEOUT_MS[name]).catch(asError)
+    if (worker instanceof Error) return cases.map((one) => this.#notDriven(one, worker))
     // Those that wait long come first, and once they do they make room for others.
     const isStuck = ({ one }: Numbered) => one.undo === 'undo fails for good'
     const queue = cases.toSorted((a, b) => Number(isStuck(b)) - Number(isStuck(a)))
@@ -115,29 +132,26 @@ export class MatrixRun {
         await Promise.race([done, undoFails])
       }
     }
-    await Promise.all(Array.from({ length: AT_ONCE[name] }, slot))
+    await Promise.all(Array.from({ length: this.#atOnce[name] }, slot))
     return Promise.all(running)
   }
 
   /** Sagas that are all held where their worker is to be killed, which then happens, once. */
   #crashLane(cases: Numbered[], index: number): { killed: Promise<void>; done: Promise<Done[]> } {
     let resolve = () => {}
-    const killed = new Promise<void>((wasKilled) => (resolve = wasKilled))
+    let reject: (error: Error) => void = () => {}
+    const killed = new Promise<void>((wasKilled, failed) => ([resolve, reject] = [wasKilled, failed]))
+    killed.catch(() => {})
     const run = async () => {
-      const worker = await this.#worker(`crash-${index}`, STEP_TIMEOUT_MS.crash)
+      const worker = await this.#worker(`crash-${index}`, STEP_TIMEOUT_MS.crash).catch(asError)
+      if (worker instanceof Error) return cases.map((one) => this.#notDriven(one, worker))
       const coming = new Set(cases)
-      const kill = async () => {
-        const { process } = worker
-        await worker.stop()
-        for (const script of this.#scripts.values()) script.killed(process)
-        await worker.restart()
-        resolve()
-      }
       const isThere = (one: Numbered) => {
-        if (coming.delete(one) && coming.size === 0) void kill()
+        if (coming.delete(one) && coming.size === 0) void this.#kill(worker).then(resolve, reject)
       }
-      const crash = (one: Numbered) => () => {
+      const crash = (one: Numbered) => async () => {
         isThere(one)
+        await killed
         return never()
       }
       return Promise.all(
@@ -150,6 +164,37 @@ export class MatrixRun {
       )
     }
     return { killed, done: run() }
+  }
+
+  /** Sagas whose worker is killed each time that it makes the call of the case, a worker for each saga. */
+  async #crashesLane(cases: Numbered[]): Promise<Done[]> {
+    const queue = [...cases]
+    const done: Done[] = []
+    const slot = async () => {
+      for (let next = queue.shift(); next; next = queue.shift()) {
+        const worker = await this.#worker(`crashes-${next.n}`, STEP_TIMEOUT_MS.crashes).catch(asError)
+        if (worker instanceof Error) {
+          done.push(this.#notDriven(next, worker))
+          continue
+        }
+        const crash = async () => {
+          await this.#kill(worker)
+          return never()
+        }
+        done.push(await this.#run(next, worker, crash).done)
+        await worker.stop()
+      }
+    }
+    await Promise.all(Array.from({ length: CRASHES_AT_ONCE }, slot))
+    return done
+  }
+
+  /** Kills a worker's process under all that it does, and starts it again. */
+  async #kill(worker: WorkerProcess): Promise<void> {
+    const { process } = worker
+    await worker.stop()
+    for (const script of this.#scripts.values()) script.killed(process)
+    await worker.restart()
   }
 
   async #worker(name: string, stepTimeoutMs: number): Promise<WorkerProcess> {
@@ -185,7 +230,7 @@ export class MatrixRun {
       stop: () => this.#stop(one, sagaId),
       failed: (step, times) => {
         const rows = ({ log }: Seen) => log.filter((row) => row.service === step && row.status === 'failed').length
-        const failed = this.watch.until(sagaId, `${step} has failed`, (seen) => rows(seen) >= times, CASE_MS)
+        const failed = this.watch.until(sagaId, `${step} has failed`, (seen) => rows(seen) >= times, this.#caseMs)
         return Promise.race([failed, ended])
       },
     })
@@ -193,17 +238,33 @@ export class MatrixRun {
     const run = async (): Promise<Done> => {
       let problems: string[]
       try {
-        const rest = await this.#untilRest({ one, n, sagaId, taskQueue: worker.taskQueue, script, end })
-        problems = problemsOf(one, steps, expected, rest)
+        const resting = this.#untilRest({ one, n, sagaId, taskQueue: worker.taskQueue, script, end })
+        problems = problemsOf(one, steps, expected, await Promise.race([resting, script.undriven]))
       } catch (error) {
-        problems = [textOf(error)]
+        problems = [reasonOf(error)]
       } finally {
         end()
       }
-      const account = accountOf(expected, script.calls, await this.watch.see(sagaId))
-      return { one, n, sagaId, expected, calls: script.calls, problems, account }
+      const account = accountOf(expected, script.calls, await this.watch.see(sagaId).catch(() => undefined))
+      return this.#told({ one, n, sagaId, expected, calls: script.calls, problems, account })
     }
     return { done: run(), undoFails: script.undoFails }
+  }
+
+  /** A case of which nothing could be seen. */
+  #notDriven(numbered: Numbered, error: Error): Done {
+    return this.#told({ ...numbered, sagaId: '', expected: [], calls: [], problems: [reasonOf(error)], account: '' })
+  }
+
+  #told(done: Done): Done {
+    this.#ended.push(done)
+    this.#tellOf(done, done.problems)
+    return done
+  }
+
+  #tellOf({ one }: Done, problems: string[]): void {
+    const how = problems.length === 0 ? '✓' : '✗'
+    this.#tell([`${how} ${this.#ended.length}/${this.#of} ${one.name}`, ...problems.slice(0, 1)].join(': '))
   }
 
   /** Starts a saga and brings it to its end, decides where that is the case's; all that there is to know of it then. */
@@ -213,19 +274,21 @@ export class MatrixRun {
     const { type } = this.matrix.saga
     await this.client.workflow.start(type, { workflowId: sagaId, taskQueue, args: [this.matrix.input(n)] })
     const isAtRest = (seen: Seen) => isOver(seen) || seen.record.status === 'NEEDS_ATTENTION'
-    let seen = await this.watch.until(sagaId, 'it ends', isAtRest, CASE_MS)
+    // Three times in turn Temporal has to find that the worker is gone.
+    const endsMs = laneOf(one) === 'crashes' ? 2 * this.#caseMs : this.#caseMs
+    let seen = await this.watch.until(sagaId, 'it ends', isAtRest, endsMs)
     if (!isOver(seen)) {
       waits.push(stuckSteps(seen))
       if (one.decision) {
         await this.#decide(one, sagaId, script)
-        seen = await this.watch.until(sagaId, 'it ends behind the decision', isAtRest, CASE_MS)
+        seen = await this.watch.until(sagaId, 'it ends behind the decision', isAtRest, this.#caseMs)
       }
       if (!isOver(seen)) throw new Error(`it waits for a person on ${stuckSteps(seen).join(', ')}`)
     }
     end()
-    await withTime(script.settled(), 'its last call has ended')
+    await this.#withTime(script.settled(), 'its last call has ended')
     const closed = handle.result().catch(() => undefined)
-    await withTime(closed, 'its run has closed')
+    await this.#withTime(closed, 'its run has closed')
     const { status } = await handle.describe()
     return {
       seen: (await this.watch.see(sagaId)) ?? seen,
@@ -290,7 +353,13 @@ export class MatrixRun {
 
   /** Once every call of every saga is over: nothing has come late. */
   async #checkAgain({ sagaId, expected, calls, problems }: Done): Promise<void> {
-    const [status, effects] = [(await this.watch.see(sagaId))?.record.status, await this.#effects(sagaId)]
+    const look = () => Promise.all([this.watch.see(sagaId), this.#effects(sagaId)])
+    const now = await look().catch(asError)
+    if (now instanceof Error) {
+      problems.push(`could not be looked at once more: ${reasonOf(now)}`)
+      return
+    }
+    const [status, effects] = [now[0]?.record.status, now[1]]
     const ended = expected.find((one) => one.status === status) ?? expected[0]
     const late = ended ? effectProblems(ended, { calls, effects }) : []
     problems.push(...late.filter((one) => !problems.includes(one)).map((one) => `later: ${one}`))
@@ -303,12 +372,17 @@ export class MatrixRun {
     async function* histories() {
       for await (const { workflowId, runId } of client.workflow.list({ query: 'WorkflowId STARTS_WITH "matrix-"' })) {
         if (!bySaga.has(rootOf(workflowId)) || workflowId.endsWith('-sweep-v1')) continue
-        const history = await client.workflow.getHandle(workflowId, runId).fetchHistory()
+        const problems = bySaga.get(rootOf(workflowId))?.problems
+        const history = await client.workflow.getHandle(workflowId, runId).fetchHistory().catch(asError)
+        if (history instanceof Error) {
+          problems?.push(`its history could not be read: ${reasonOf(history)}`)
+          continue
+        }
         const failed = (history.events ?? []).flatMap(({ workflowTaskFailedEventAttributes: task }) =>
           task && CODE_FAILED.has(task.cause ?? 0) ? [task.failure?.message] : [],
         )
         if (failed.length > 0) {
-          bySaga.get(rootOf(workflowId))?.problems.push(`workflow tasks have failed: ${failed.join('; ')}`)
+          problems?.push(`workflow tasks have failed: ${failed.join('; ')}`)
         }
         yield { workflowId, history }
       }
@@ -319,8 +393,24 @@ export class MatrixRun {
       // A converter is part of the bundle.
       ...(payloadCodecs && { dataConverter: { payloadCodecs } }),
     }
-    for await (const { workflowId, error } of Worker.runReplayHistories(options, histories())) {
-      if (error) bySaga.get(rootOf(workflowId))?.problems.push(`its history does not replay: ${error.message}`)
+    try {
+      for await (const { workflowId, error } of Worker.runReplayHistories(options, histories())) {
+        if (error) bySaga.get(rootOf(workflowId))?.problems.push(`its history does not replay: ${error.message}`)
+      }
+    } catch (error) {
+      for (const { problems } of done) problems.push(`not all histories could be replayed: ${reasonOf(error)}`)
+    }
+  }
+
+  async #withTime<T>(work: Promise<T>, what: string): Promise<T> {
+    const done = new AbortController()
+    const tooLate = sleep(this.#caseMs, undefined, { signal: done.signal, ref: false }).then(() => {
+      throw new Error(`waited ${this.#caseMs / 1_000} s in vain until ${what}`)
+    })
+    try {
+      return await Promise.race([work, tooLate])
+    } finally {
+      done.abort()
     }
   }
 }
@@ -343,8 +433,8 @@ interface Started extends Numbered {
   end: () => void
 }
 
-function laneOf({ fault }: Case): LaneName {
-  if (fault.startsWith('crash')) return 'crash'
+function laneOf({ fault, forGood }: Case): LaneName {
+  if (fault.startsWith('crash')) return forGood ? 'crashes' : 'crash'
   return fault.startsWith('late') || fault === 'commit after the end' ? 'late' : 'plain'
 }
 
@@ -354,6 +444,16 @@ const CODE_FAILED = new Set([14, 24])
 /** A nested saga's id begins with that of the saga that it is in. */
 function rootOf(sagaId: string): string {
   return sagaId.split('.')[0] ?? ''
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+/** What an error says, and what it says of its cause: a client's "Failed to cancel workflow" alone is not much. */
+function reasonOf(error: unknown): string {
+  const { message, cause } = asError(error)
+  return cause instanceof Error && !message.includes(cause.message) ? `${message}: ${cause.message}` : message
 }
 
 function never(): Promise<never> {
@@ -382,18 +482,6 @@ function accountOf(expected: Expected[], calls: readonly Observed[], seen: Seen 
     '    log:',
     ...log,
   ].join('\n')
-}
-
-async function withTime<T>(work: Promise<T>, what: string): Promise<T> {
-  const done = new AbortController()
-  const tooLate = sleep(CASE_MS, undefined, { signal: done.signal }).then(() => {
-    throw new Error(`waited ${CASE_MS / 1_000} s in vain until ${what}`)
-  })
-  try {
-    return await Promise.race([work, tooLate])
-  } finally {
-    done.abort()
-  }
 }
 
 /** The workflow code in one file, for all workers. */

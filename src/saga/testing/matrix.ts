@@ -32,6 +32,26 @@ export interface MatrixPlace {
   namespace: string
 }
 
+export interface MatrixOptions {
+  /** The cases whose names have this in them; all where it is left out. */
+  only?: string | RegExp | undefined
+  /**
+   * Sagas under way at once, on a worker for each kind: those that are only struck by errors (16), those with calls that come
+   * late (24), and those whose worker is killed under all of them (30).
+   */
+  atOnce?: Partial<AtOnce>
+  /** How long a case may take until its saga has come to rest, in ms: 150,000; twice that where its worker is killed each time. */
+  caseMs?: number
+  /** Gets a line as each case ends; they go to stderr where it is left out. */
+  tell?: (line: string) => void
+}
+
+export interface AtOnce {
+  plain: number
+  late: number
+  crash: number
+}
+
 /** One case, once its saga has come to rest. */
 export interface CaseReport {
   name: string

@@ -40,20 +40,34 @@ export class Script {
   readonly #lateCommit = makeSignal()
   readonly #allEnded = makeSignal()
   readonly #undoFails = makeSignal()
+  #fail: (error: Error) => void = () => {}
+  /** Rejects where the saga can't be driven as its case says. */
+  readonly undriven = new Promise<never>((_, reject) => (this.#fail = reject))
 
   constructor(
     private readonly one: Case,
     private readonly sagaId: string,
     private readonly hands: Hands,
-  ) {}
+  ) {
+    this.undriven.catch(() => {})
+  }
 
   /** Resolves when its undo has failed for the first time: it only waits for long now. */
   get undoFails(): Promise<void> {
     return this.#undoFails.promise
   }
 
-  /** `process` tells calls of different processes apart. */
+  /** `process` tells calls of different processes apart. Never rejects: the call goes on where its saga can't be driven. */
   async answer(asked: Asked, process: string): Promise<Answer> {
+    try {
+      return await this.#answer(asked, process)
+    } catch (error) {
+      this.#fail(error as Error)
+      return 'go'
+    }
+  }
+
+  async #answer(asked: Asked, process: string): Promise<Answer> {
     const key = `${process} ${asked.call}`
     if (asked.at === 'before') {
       const isNested = asked.sagaId !== this.sagaId

@@ -12,6 +12,8 @@ export interface Seen {
 
 /** On a busy machine a connection may take its time. */
 const WAIT_MS = 60_000
+/** Looked at also without a notification: the connection that hears them may break. */
+const LOOK_EVERY_MS = 5_000
 
 /** Waits for what becomes of sagas, by the notifications of their changes. */
 export class Watch {
@@ -24,6 +26,7 @@ export class Watch {
 
   static async start(databaseUrl: string, pool: Pool): Promise<Watch> {
     const client = new Client({ connectionString: databaseUrl })
+    client.on('error', () => {}) // from then on all is looked at every few seconds
     await client.connect()
     await client.query(`LISTEN ${CHANGES}`)
     const watch = new Watch(pool, client)
@@ -57,6 +60,7 @@ export class Watch {
       const end = (settle: () => void) => {
         looks.delete(notify)
         clearTimeout(timer)
+        clearInterval(again)
         settle()
       }
       const look = async () => {
@@ -73,6 +77,10 @@ export class Watch {
         end(() => reject(new Error(`waited ${timeoutMs / 1_000} s in vain until ${what}`)))
       }, timeoutMs)
       const notify = () => void look()
+      const again = setInterval(notify, LOOK_EVERY_MS)
+      // A case that has failed already waits for nothing, and must not keep its program.
+      timer.unref()
+      again.unref()
       looks.add(notify)
       notify()
     })

@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { Answer, Asked, WorkerOrder } from './worker.js'
 
-/** Is asked before and after each call that a worker makes; the call waits for the answer. */
+/** Is asked before and after each call that a worker makes; the call waits for the answer. Never rejects. */
 export type Answering = (asked: Asked, process: string) => Promise<Answer>
 
 /** A server that is busy may let a worker's start fail. */
@@ -68,7 +68,8 @@ export class WorkerProcess {
     this.#child = child
     const reply = async (asked: Asked) => {
       const answer = await this.answer(asked, process)
-      if (child.connected) child.send({ id: asked.id, answer })
+      // Who was killed meanwhile needs no answer; without a callback it would be an error that nobody hears.
+      if (child.connected) child.send({ id: asked.id, answer }, () => {})
     }
     await new Promise<void>((resolve, reject) => {
       child.once('exit', (code, signal) => reject(new Error(`A worker of the matrix has ended (${code ?? signal})`)))
