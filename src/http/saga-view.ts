@@ -1,4 +1,11 @@
-import { declaredSteps, inputsOf, toView, withRunning, type SagaRecord } from '../saga/node/saga-record.js'
+import {
+  declaredSteps,
+  inputsOf,
+  isCancellable,
+  toView,
+  withRunning,
+  type SagaRecord,
+} from '../saga/node/saga-record.js'
 import { planOf } from '../saga/plan.js'
 import type { Plan } from '../saga/types.js'
 import type { Saga, SagaAccepted } from './schemas/saga.js'
@@ -11,7 +18,8 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  return { ...(toView(withRunning(record)) as Omit<Saga, 'links'>), links: toLinks(record, links) }
+  const view = toView(withRunning(record)) as Omit<Saga, 'cancellable' | 'links'>
+  return { ...view, cancellable: isCancellable(record), links: toLinks(record, links) }
 }
 
 /** What a rollback would do now. */

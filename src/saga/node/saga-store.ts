@@ -63,6 +63,7 @@ import {
   declaredSteps,
   endingOf,
   inputsOf,
+  isCancellable,
   isEnded,
   isPastPivot,
   recordColumns,
@@ -655,7 +656,7 @@ export class SagaStore {
   async requestCancel(sagaId: string, cancel: Omit<CancelRequest, 'at'>): Promise<SagaRecord | undefined> {
     if (!(await this.get(sagaId))) return undefined
     return this.#change(sagaId, async (record, save) => {
-      if (record.fate === 'open' && !record.cancel && !record.handedOverAt && !isPastPivot(record)) {
+      if (isCancellable(record)) {
         await save({ cancel: { ...cancel, at: new Date().toISOString() } }, [])
       }
       return record
