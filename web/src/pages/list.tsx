@@ -82,8 +82,8 @@ export function ListPage() {
         (bulk !== undefined || q !== undefined ? (
           <p className="hint of-part-decide">
             One decision for many is for all sagas that are stuck on a step, and this list shows only some of them. To
-            decide for many at once, take {bulk === undefined ? 'the search' : 'the bulk'} out of the filter; or open
-            the sagas below one by one.
+            decide for many at once, take {[q && 'the search', bulk && 'the bulk'].filter(Boolean).join(' and ')} out of
+            the filter; or open the sagas below one by one.
           </p>
         ) : step === undefined ? (
           <StuckSteps />
