@@ -49,7 +49,10 @@ export function SagaCancel({ saga, rows, login }: Props) {
               <WhatIsUndone saga={saga} rows={rows} />
             ) : (
               <p role="status">
-                It has moved on meanwhile, and there is nothing left to cancel. Close this to see how it stands.
+                {isRunning
+                  ? 'It has been cancelled already, or is past its point of no return.'
+                  : 'It has moved on meanwhile, and there is nothing left to cancel.'}{' '}
+                Close this to see how it stands.
               </p>
             )}
           </ConfirmForm>
