@@ -142,7 +142,7 @@ export function toFailures(choices: Choices): Failures {
 /** What the API says, as choices; undefined where there is no choice for it. */
 export function fromFailures(failures: Failures): Choices | undefined {
   const found = Object.entries(failures).map(([step, one]) => [step, choiceFor(one)] as const)
-  return found.some(([, choice]) => choice === undefined) ? undefined : (Object.fromEntries(found) as Choices)
+  return found.some(([, choice]) => choice === undefined) ? undefined : Object.fromEntries(found)
 }
 
 function choiceFor(failures: FailureInput | FailureInput[] = []): StepChoice | undefined {
