@@ -21,6 +21,7 @@ RUN --mount=type=cache,target=/root/.npm \
 FROM base
 ENV NODE_ENV=production
 COPY --from=dependencies /app/node_modules node_modules
+COPY LICENSE ./
 COPY sql sql
 COPY --from=build /app/dist dist
 COPY --from=build /app/web/dist web/dist

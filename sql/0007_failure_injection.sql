@@ -5,11 +5,8 @@ CREATE TABLE failure_injection (
   -- Part of the counters' scope, so that a new setting starts them anew.
   generation bigint NOT NULL DEFAULT 1
 );
--- The teaching demo: A fails every second call before its transaction, B every second call after its commit.
-INSERT INTO failure_injection (failures) VALUES
-  ('{"A": [{"mode": "alternate", "when": "before", "kind": "error", "on": "invoke"}],
-     "B": [{"mode": "alternate", "when": "after", "kind": "error", "on": "invoke"}],
-     "C": [{"mode": "none", "when": "before", "kind": "error", "on": "invoke"}]}');
+-- Nothing fails on purpose until somebody says so.
+INSERT INTO failure_injection (failures) VALUES ('{}');
 
 CREATE TABLE failure_call (
   scope text NOT NULL,

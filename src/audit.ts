@@ -2,11 +2,12 @@ import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { sagas as sagaTypes, services } from './activities/index.js'
 import { loadConfig, loadStartConfig } from './config.js'
-import { readUrls } from './embedded/data-folder.js'
+import { readUrls } from './system/running-system.js'
 import { failProgram } from './program.js'
 import { audit, type Audited, type Disagreement } from './saga/node/audit.js'
 import type { AnyService } from './saga/node/barrier.js'
 import { makePool } from './saga/node/db.js'
+import { byParticipant } from './services/index.js'
 import { connectTemporal, installTemporalRuntime, TASK_QUEUE } from './temporal.js'
 
 /**
@@ -29,10 +30,8 @@ try {
   const { databaseUrl, serviceUrls, payloadKeys } = loadConfig()
   const pool = makePool(databaseUrl, { max: 10, name: 'saga-audit' })
   const { client, connection } = await connectTemporal({ payloadKeys })
-  const elsewhere = new Set(
-    Object.keys(serviceUrls).map((letter) => ({ A: 'user', B: 'address', C: 'payment' })[letter]),
-  )
-  const participants = (services as unknown as AnyService[]).filter(({ name }) => !elsewhere.has(name))
+  const elsewhere = byParticipant(serviceUrls)
+  const participants = (services as unknown as AnyService[]).filter(({ name }) => !(name in elsewhere))
 
   const disagreements: Disagreement[] = []
   const types = sagaTypes.map(({ type }) => type)

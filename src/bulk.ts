@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { SingleBar } from 'cli-progress'
 import { BulkClient, BulkError, describe } from './bulk-client.js'
 import { loadBulkConfig, loadStartConfig } from './config.js'
-import { readUrls } from './embedded/data-folder.js'
+import { readUrls } from './system/running-system.js'
 import type { Bulk } from './http/schemas/bulk.js'
 import { failProgram } from './program.js'
 

@@ -3,6 +3,7 @@ import { envSchema } from 'env-schema'
 import { Type, type Static } from 'typebox'
 import { ROLES, type Role } from './roles.js'
 import { PayloadKeys, type PayloadKey } from './saga/node/payload-keys.js'
+import { STEP_TIMEOUT_MS } from './saga/policy.js'
 
 /** The only reader of process.env, apart from Temporal's own settings (TEMPORAL_*), which @temporalio/envconfig reads. */
 
@@ -24,7 +25,7 @@ const programSettings = Type.Object({
   FAILURE_INJECTION: Type.Optional(Type.Union([Type.Literal('on'), Type.Literal('off')])),
   NODE_ENV: Type.Optional(Type.String()),
   /** One try of one call, in ms. */
-  SAGA_STEP_TIMEOUT_MS: Type.Integer({ default: 5_000, minimum: 100, maximum: 600_000 }),
+  SAGA_STEP_TIMEOUT_MS: Type.Integer({ default: STEP_TIMEOUT_MS, minimum: 100, maximum: 600_000 }),
   /** What a saga has to go forward, in ms; then it is rolled back. */
   SAGA_DEADLINE_MS: Type.Integer({ default: 3_600_000, minimum: 100 }),
   /** Unfinished single sagas at once; beyond it POST /saga answers 503. */

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { Worker } from '@temporalio/worker'
 import { pino } from 'pino'
 import { loadConfig, loadPayloadKeys, loadStartConfig } from './config.js'
-import { readUrls } from './embedded/data-folder.js'
+import { readUrls } from './system/running-system.js'
 import { failProgram } from './program.js'
 import { makePool } from './saga/node/db.js'
 import {

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino'
 import { sagas, services } from './activities/index.js'
-import type { Config, ServiceLetter } from './config.js'
+import type { Config } from './config.js'
 import { requireCurrentSchema } from './migrations.js'
 import { startSagaWorker, type RunningWorker } from './saga/node/saga-worker.js'
-import { ownServices } from './services/index.js'
+import { byParticipant } from './services/index.js'
 import {
   encryptedWorkflowBundle,
   encryptionBy,
@@ -35,15 +35,8 @@ export async function startWorker(
     ...tracing?.worker,
     dataConverter: { payloadConverterPath, ...encryptionBy(payloadKeys) },
     participants: services,
-    remotes: remotesOf(config),
+    remotes: byParticipant(config.serviceUrls),
     sagas,
     logger,
   })
-}
-
-/** The participants that run elsewhere, by name. */
-function remotesOf({ serviceUrls }: Config): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(serviceUrls).map(([letter, url]) => [ownServices[letter as ServiceLetter].participant.name, url]),
-  )
 }

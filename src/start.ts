@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url'
 import { ConfigError, loadStartConfig, startHelp } from './config.js'
-import { Output } from './embedded/output.js'
+import { Output } from './system/output.js'
 import { listenToStopSignals } from './embedded/signals.js'
-import { StartError } from './embedded/start-error.js'
+import { StartError } from './system/start-error.js'
 import { supervise } from './embedded/supervise.js'
 
 /** `npm start`: the whole system on this machine. Config, wiring, signals; the work is in embedded/. */

@@ -2,10 +2,10 @@ import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
 import { foreignEnvironment, loadStartConfig } from './config.js'
-import { readUrls } from './embedded/data-folder.js'
-import { Output } from './embedded/output.js'
-import { StartError } from './embedded/start-error.js'
-import { findTemporal } from './embedded/temporal-binary.js'
+import { readUrls } from './system/running-system.js'
+import { Output } from './system/output.js'
+import { StartError } from './system/start-error.js'
+import { findTemporal } from './system/temporal-binary.js'
 
 /**
  * `npm run temporal -- workflow list`: the CLI that `npm start` uses, pointed at the running server. An address of the

@@ -6,7 +6,7 @@ import { loadClientConnectConfig } from '@temporalio/envconfig'
 import { NativeConnection, Runtime } from '@temporalio/worker'
 import type { DataConverter, MetricMeter } from '@temporalio/common'
 import type { Logger } from 'pino'
-import { findPorts } from './embedded/ports.js'
+import { findPorts } from './system/ports.js'
 import { PayloadKeys } from './saga/node/payload-keys.js'
 import { temporalLogger } from './temporal-log.js'
 

@@ -8,10 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Client } from 'pg'
 import { startApp } from '../dist/embedded/app-process.js'
-import { Output } from '../dist/embedded/output.js'
+import { Output } from '../dist/system/output.js'
 import { startPostgres } from '../dist/embedded/postgres.js'
 import { startTemporal } from '../dist/embedded/temporal.js'
-import { findTemporal } from '../dist/embedded/temporal-binary.js'
+import { findTemporal } from '../dist/system/temporal-binary.js'
 import { migrate } from '../dist/migrations.js'
 
 /**

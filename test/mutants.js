@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { mutants, mutated } from './helpers/mutants.js'
 
 /**
  * Whether the tests would notice: each mutant breaks one rule of the engine in a copy of this project, and the tests named
@@ -13,104 +14,10 @@ import { join, resolve } from 'node:path'
  *
  * Ends with 1 where a mutant lives, or where the text that it changes is no longer there.
  */
-const mutants = [
-  {
-    name: 'undo registered after the action',
-    test: ['test/engine/kinds.test.ts', 'steps side by side are undone'],
-    matrix: ['test/matrix/order.test.ts', 'stock: error before commit; undo works; cancel at wrapping'],
-    changes: [
-      ['src/saga/workflow/way-forward.ts', '      this.stack.register(step)\n', ''],
-      [
-        'src/saga/workflow/way-forward.ts',
-        '      applied = true\n',
-        '      applied = true\n      this.stack.register(step)\n',
-      ],
-    ],
-  },
-  {
-    name: 'rollback over the stack alone',
-    test: ['test/workflows/crashes.test.ts', 'cancelled while its worker is down'],
-    matrix: ['test/matrix/create-user.test.ts', '^A: crash after commit; undo works; cancel at A$'],
-    changes: [
-      [
-        'src/saga/node/projection.ts',
-        '({ step, attempts }) => (attempts > 0 || isKnown(step)) && !reached.includes(step)',
-        '() => false',
-      ],
-      ['src/saga/node/projection.ts', '    ...unknown.toReversed().map(', '    ...[].map('],
-    ],
-  },
-  {
-    name: 'barrier off',
-    test: ['test/workflows/create-user.test.ts', 'TC-07|kept result'],
-    matrix: ['test/matrix/create-user.test.ts', '^A: duplicate delivery; undo works'],
-    changes: [['src/saga/node/barrier.ts', '  if (rowCount === 0) return kept(tx, call)\n', '']],
-  },
-  {
-    name: 'compensation errors swallowed',
-    test: ['test/workflows/create-user.test.ts', 'an undo that fails'],
-    matrix: ['test/matrix/create-user.test.ts', '^A: error after commit, each time; undo fails twice$'],
-    changes: [
-      [
-        'src/saga/node/activities.ts',
-        'const verdict = await as.compensate({ ...key, ...(order.input !== undefined && { input: order.input }) })',
-        "const verdict = await as.compensate(key).catch(() => 'done' as const)",
-      ],
-    ],
-  },
-  {
-    name: 'cancellable undo',
-    test: ['test/http/cancel.test.ts', 'a cancel by the temporal CLI undoes the saga'],
-    matrix: ['test/matrix/create-user.test.ts', '^A: error before commit; undo works; cancel of the run at A'],
-    changes: [
-      [
-        'src/saga/workflow/roll-back.ts',
-        'return CancellationScope.nonCancellable(async () => {',
-        'return CancellationScope.cancellable(async () => {',
-      ],
-      [
-        'src/saga/workflow/run-saga.ts',
-        'const ending = await CancellationScope.nonCancellable(async () => {',
-        'const ending = await CancellationScope.cancellable(async () => {',
-      ],
-    ],
-  },
-  {
-    name: 'claim without compare-and-set',
-    test: ['test/http/cancel.test.ts', 'of 40 sagas'],
-    matrix: ['test/matrix/create-user.test.ts', '^A: error before commit; undo works; cancel at the completion'],
-    changes: [
-      [
-        'src/saga/node/saga-row.ts',
-        'WHERE saga_id = $1 AND xmin = $2 RETURNING',
-        'WHERE saga_id = $1 AND $2::text <> $1 RETURNING',
-      ],
-    ],
-  },
-  {
-    name: 'recovery under a new id',
-    test: ['test/engine/recovery.test.ts', 'is taken up as often as it is terminated'],
-    matrix: ['test/matrix/create-user.test.ts', 'terminate at B'],
-    changes: [
-      [
-        'src/saga/node/saga-starter.ts',
-        "this.client.workflow.start('recoverSaga', {\n        workflowId: sagaId,",
-        "this.client.workflow.start('recoverSaga', {\n        workflowId: `${sagaId}-recovery`,",
-      ],
-    ],
-  },
-]
-
 function mutate(folder, changes) {
-  for (const [file, from, to] of changes) {
-    const path = join(folder, file)
-    const text = readFileSync(path, 'utf8')
-    if (text.split(from).length !== 2)
-      throw new Error(`${file} does not have this once, so there is no mutant:\n${from}`)
-    writeFileSync(
-      path,
-      text.replace(from, () => to),
-    )
+  for (const change of changes) {
+    const path = join(folder, change[0])
+    writeFileSync(path, mutated(readFileSync(path, 'utf8'), change))
   }
 }
 

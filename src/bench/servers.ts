@@ -6,10 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Client as Postgres } from 'pg'
 import { startApp, type AppServer } from '../embedded/app-process.js'
-import { Output } from '../embedded/output.js'
+import { Output } from '../system/output.js'
 import { startPostgres, type PostgresServer } from '../embedded/postgres.js'
 import { startTemporal, withoutTemporalSettings, type TemporalServer } from '../embedded/temporal.js'
-import { findTemporal } from '../embedded/temporal-binary.js'
+import { findTemporal } from '../system/temporal-binary.js'
 import { migrate } from '../migrations.js'
 
 /** What a bench is run on: servers of its own, with the settings of `npm start`. */

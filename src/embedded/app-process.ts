@@ -1,7 +1,7 @@
 import { ENDINGS } from './data-folder.js'
-import { endProcess } from './processes.js'
+import { endProcess } from '../system/processes.js'
 import { type Server, spawnServer, untilUp } from './servers.js'
-import { StartError } from './start-error.js'
+import { StartError } from '../system/start-error.js'
 
 /** What the child process with API and worker says to the supervisor. */
 export type AppMessage =

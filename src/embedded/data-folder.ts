@@ -1,26 +1,11 @@
-import { chmodSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { chmodSync, linkSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { dataPaths, holderOf, latestClaim, type Part, readUrls, type Urls } from '../system/running-system.js'
 import { writeWhole } from './files.js'
-import { type Ending, endProcess, identify, type ProcessRecord, readRecord, removeRecord } from './processes.js'
+import { type Ending, endProcess, identify, type ProcessRecord, readRecord, removeRecord } from '../system/processes.js'
 import { STOP_POSTGRES } from './postgres.js'
-import { StartError } from './start-error.js'
+import { StartError } from '../system/start-error.js'
 import { STOP_TEMPORAL } from './temporal.js'
-
-/** Where everything is while `npm start` runs; `urls.json` in the data folder. */
-export interface Urls {
-  api: string
-  /** Such as "127.0.0.1:7233". */
-  temporal: string
-  temporalUi: string
-  /** With user and password. */
-  database: string
-  /** The binary that runs the server. */
-  temporalCli: string
-  /** Where the CLI has payloads decrypted; left out without PAYLOAD_KEYS. */
-  codec?: string
-}
-
-export type Part = 'app' | 'temporal' | 'postgres'
 
 /** In the order in which they are stopped; the app closes its sagas' calls first, 12 s at most, then the rest may go. */
 export const ENDINGS: Record<Part, Ending> = {
@@ -30,23 +15,6 @@ export const ENDINGS: Record<Part, Ending> = {
   ],
   temporal: STOP_TEMPORAL,
   postgres: STOP_POSTGRES,
-}
-
-/** The paths inside a data folder, all absolute. */
-export function dataPaths(dataDir: string) {
-  const root = resolve(dataDir)
-  return {
-    root,
-    postgres: join(root, 'postgres'),
-    temporal: join(root, 'temporal'),
-    temporalDb: join(root, 'temporal', 'temporal.db'),
-    urls: join(root, 'urls.json'),
-    run: join(root, 'run'),
-    logs: join(root, 'logs'),
-    log: (part: Part) => join(root, 'logs', `${part}.log`),
-    /** Notes a part's process, see `readRecord`. */
-    record: (part: Part) => join(root, 'run', `${part}.json`),
-  }
 }
 
 /** Makes the folder, closed to others as far as the user `postgres`, who reaches through it, allows. */
@@ -65,11 +33,6 @@ export function makeDataFolder(dataDir: string): void {
   } catch (error) {
     throw new StartError(`The data folder ${root} cannot be used (${(error as Error).message}); DATA_DIR moves it.`)
   }
-}
-
-/** The process that holds the folder, if one does. */
-export function holderOf(dataDir: string): ProcessRecord | undefined {
-  return latestClaim(dataPaths(dataDir).run).holder
 }
 
 /**
@@ -120,16 +83,6 @@ export function removeUrls(dataDir: string): void {
   rmSync(dataPaths(dataDir).urls, { force: true })
 }
 
-/** Where everything is, or undefined where nothing runs on this data folder (or does not run yet). */
-export function readUrls(dataDir: string): Urls | undefined {
-  if (!holderOf(dataDir)) return undefined
-  try {
-    return JSON.parse(readFileSync(dataPaths(dataDir).urls, 'utf8')) as Urls
-  } catch {
-    return undefined
-  }
-}
-
 /** The parts of this data folder that run, by the notes of whoever started them, in the order in which to stop them. */
 export function runningParts(dataDir: string): { part: Part; record: ProcessRecord }[] {
   const parts = Object.keys(ENDINGS) as Part[]
@@ -155,20 +108,5 @@ export async function stopParts(dataDir: string, wanted: (part: Part) => boolean
     if (!wanted(part)) continue
     await endProcess(record, ENDINGS[part])
     removeRecord(dataPaths(dataDir).record(part))
-  }
-}
-
-function latestClaim(run: string): { number: number; holder?: ProcessRecord } {
-  const numbers = listFolder(run).map((name) => Number(/^claim-(\d+)$/.exec(name)?.[1] ?? 0))
-  const number = Math.max(0, ...numbers)
-  const holder = number ? readRecord(join(run, `claim-${number}`)) : undefined
-  return holder ? { number, holder } : { number }
-}
-
-function listFolder(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-  } catch {
-    return []
   }
 }

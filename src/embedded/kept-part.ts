@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Output, seconds } from './output.js'
+import { type Output, seconds } from '../system/output.js'
 import { describeExit, type Server } from './servers.js'
-import { StartError } from './start-error.js'
+import { StartError } from '../system/start-error.js'
 
 const FIRST_DELAY_MS = 200
 const LAST_DELAY_MS = 5_000

@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
-import { StartError } from './start-error.js'
+import { StartError } from '../system/start-error.js'
 
 /** An operating system user, as `spawn` takes it. */
 export interface User {

@@ -3,7 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeWhole } from './files.js'
 import { canReach, SHARED_FOLDER, type User } from './postgres-binaries.js'
-import { StartError } from './start-error.js'
+import { StartError } from '../system/start-error.js'
 
 /**
  * The folder for a server's password and data, made where it is missing: `dataDir` itself or, where root starts the

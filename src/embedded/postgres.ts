@@ -19,10 +19,10 @@ import { isDatabaseAway } from '../saga/node/db.js'
 import { writeWhole } from './files.js'
 import { findBinaries, postgresUser, type User } from './postgres-binaries.js'
 import { findPostgresHome } from './postgres-home.js'
-import { findPorts } from './ports.js'
-import { commandLine, type Ending, endProcess, identify, isPidTaken, isRunning } from './processes.js'
+import { findPorts } from '../system/ports.js'
+import { commandLine, type Ending, endProcess, identify, isPidTaken, isRunning } from '../system/processes.js'
 import { type Server, type ServerProcess, spawnServer, untilUp } from './servers.js'
-import { StartError } from './start-error.js'
+import { StartError } from '../system/start-error.js'
 
 export interface PostgresOptions {
   /** The server's own folder: its password and, in `data`, the cluster. Made where it is missing. */

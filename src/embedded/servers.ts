@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, fstatSync, openSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Ending, endProcess, identify, KILL, type ProcessRecord, writeRecord } from './processes.js'
-import { StartError } from './start-error.js'
+import { type Ending, endProcess, identify, KILL, type ProcessRecord, writeRecord } from '../system/processes.js'
+import { StartError } from '../system/start-error.js'
 
 /** How a process ended: one of the two is not null. */
 export interface Exit {

@@ -1,24 +1,16 @@
 import { inheritedEnvironment, loadPayloadKeys, type StartConfig } from '../config.js'
 import { migrate } from '../migrations.js'
 import { type AppServer, startApp } from './app-process.js'
-import {
-  dataPaths,
-  makeDataFolder,
-  type Part,
-  removeUrls,
-  runningParts,
-  stopParts,
-  takeDataFolder,
-  writeUrls,
-} from './data-folder.js'
+import { makeDataFolder, removeUrls, runningParts, stopParts, takeDataFolder, writeUrls } from './data-folder.js'
 import { KeptPart } from './kept-part.js'
-import { type Output, seconds } from './output.js'
-import { findPorts } from './ports.js'
+import { type Output, seconds } from '../system/output.js'
+import { findPorts } from '../system/ports.js'
 import { startPostgres } from './postgres.js'
-import { killProcess } from './processes.js'
+import { killProcess } from '../system/processes.js'
+import { dataPaths, type Part } from '../system/running-system.js'
 import type { Server } from './servers.js'
 import { startTemporal, withoutTemporalSettings } from './temporal.js'
-import { findTemporal } from './temporal-binary.js'
+import { findTemporal } from '../system/temporal-binary.js'
 
 export interface SuperviseOptions {
   config: StartConfig

@@ -3,8 +3,8 @@ import { devNull } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { foreignEnvironment } from '../config.js'
-import { findPorts } from './ports.js'
-import { type Ending, endProcess } from './processes.js'
+import { findPorts } from '../system/ports.js'
+import { type Ending, endProcess } from '../system/processes.js'
 import { type Server, spawnServer, untilUp } from './servers.js'
 
 export interface TemporalOptions {

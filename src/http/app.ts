@@ -33,6 +33,7 @@ import { logRoutes } from './routes/logs.js'
 import { metricRoutes } from './routes/metrics.js'
 import { overviewRoutes } from './routes/overview.js'
 import { sagaListRoutes } from './routes/saga-list.js'
+import { sagaTypeRoutes } from './routes/saga-types.js'
 import { sagaRoutes } from './routes/sagas.js'
 import type { SagaFeed } from './saga-feed.js'
 import type { LinkOptions } from './saga-view.js'
@@ -110,6 +111,7 @@ export async function makeApp(context: AppContext, logger: FastifyBaseLogger): P
   await app.register(bulkRoutes(context, streams))
   await app.register(bulkEndRoutes(context))
   await app.register(sagaListRoutes(context))
+  await app.register(sagaTypeRoutes)
   await app.register(eventRoutes(context, streams))
   await app.register(logRoutes(context))
   await app.register(overviewRoutes(context))

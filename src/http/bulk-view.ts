@@ -23,6 +23,7 @@ export function toBulkSummary(bulk: BulkProgress): BulkSummary {
     partiallyCompensated: statuses.PARTIALLY_COMPENSATED ?? 0,
     needsAttention,
     running: (statuses.RUNNING ?? 0) + (statuses.COMPENSATING ?? 0),
+    compensating: statuses.COMPENSATING ?? 0,
     rejected,
     startedAt: startedAt.toISOString(),
     ...(endedAt && { endedAt: endedAt.toISOString() }),
@@ -31,9 +32,10 @@ export function toBulkSummary(bulk: BulkProgress): BulkSummary {
 }
 
 /** The whole bulk. */
-export function toBulk(bulk: BulkProgress, failures: BulkFailure[]): Bulk {
+export function toBulk(bulk: BulkProgress, failures: BulkFailure[], cancellable: number): Bulk {
   return {
     ...toBulkSummary(bulk),
+    cancellable,
     rejections: bulk.rejections,
     failures: failures.map(({ step, ...one }) => ({ ...(step !== null && { step }), ...one })),
   }

@@ -1,4 +1,11 @@
-import { declaredSteps, inputsOf, toView, withRunning, type SagaRecord } from '../saga/node/saga-record.js'
+import {
+  declaredSteps,
+  inputsOf,
+  isCancellable,
+  toView,
+  withRunning,
+  type SagaRecord,
+} from '../saga/node/saga-record.js'
 import { planOf } from '../saga/plan.js'
 import type { Plan } from '../saga/types.js'
 import type { Saga, SagaAccepted } from './schemas/saga.js'
@@ -11,9 +18,14 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  const { userId, ...saga } = toView(withRunning(record)) as Omit<Saga, 'links' | 'userId'> & UserId
-  // A number in sagas that completed before ids were strings.
-  return { ...saga, ...(userId !== undefined && { userId: String(userId) }), links: toLinks(record, links) }
+  const { userId, ...saga } = toView(withRunning(record)) as Omit<Saga, 'cancellable' | 'links' | 'userId'> & UserId
+  return {
+    ...saga,
+    // A number in sagas that completed before ids were strings.
+    ...(userId !== undefined && { userId: String(userId) }),
+    cancellable: isCancellable(record),
+    links: toLinks(record, links),
+  }
 }
 
 interface UserId {

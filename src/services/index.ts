@@ -14,3 +14,10 @@ export function letterFrom(text: string | undefined): keyof typeof ownServices {
   if (text !== undefined && Object.hasOwn(ownServices, text)) return text as keyof typeof ownServices
   throw new Error(`Which service? Name one of ${Object.keys(ownServices).join(', ')}, as in \`npm run service -- A\`.`)
 }
+
+/** The URLs of services that run elsewhere, by the names of their participants. */
+export function byParticipant(urls: Partial<Record<keyof typeof ownServices, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(urls).map(([letter, url]) => [ownServices[letterFrom(letter)].participant.name, url]),
+  )
+}

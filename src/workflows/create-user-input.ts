@@ -2,6 +2,7 @@ import { Type, type Static } from 'typebox'
 import { completeFailures, failuresSchema, type Failures } from '../saga/failure.js'
 import type { InputProblem } from '../saga/errors.js'
 import { makeCheck } from '../validation.js'
+import { createUserSaga } from './create-user.js'
 
 const text = (maxLength: number, description: string) =>
   Type.String({
@@ -11,20 +12,24 @@ const text = (maxLength: number, description: string) =>
     description: `${description} 1–${maxLength} characters after trimming.`,
   })
 
+const fields = {
+  username: text(100, 'The user’s name.'),
+  address: text(500, 'Their postal address.'),
+  payment: text(100, 'Their payment method. Masked wherever it is shown.'),
+}
+
+/** What the saga's code works with. */
+export type CreateUser = Static<Type.TObject<typeof fields>>
+
 /** What starts a createUserSaga, by any door: POST /saga, the temporal CLI, an SDK. Unknown fields are refused. */
 export const CreateUserRequest = Type.Object(
   {
-    username: text(100, 'The user’s name.'),
-    address: text(500, 'Their postal address.'),
-    payment: text(100, 'Their payment method. Masked wherever it is shown.'),
-    failures: Type.Optional(failuresSchema(['A', 'B', 'C'])),
+    ...fields,
+    failures: Type.Optional(failuresSchema(Object.keys(createUserSaga.steps))),
   },
   { additionalProperties: false },
 )
 export type CreateUserRequest = Static<typeof CreateUserRequest>
-
-/** What the saga's code works with. */
-export type CreateUser = Omit<CreateUserRequest, 'failures'>
 
 const check = makeCheck(CreateUserRequest)
 

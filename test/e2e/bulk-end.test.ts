@@ -64,6 +64,11 @@ test('the rest of a bulk is cancelled once its number was said, with who and why
   await field('Your name').fill('grace')
   await press('Cancel 3 sagas')
   await dialog.waitFor({ state: 'hidden' })
+  // They are cancelled from then on, though a call of theirs is still waited for.
+  await page
+    .getByText(/What is left can’t be cancelled: it has been|is being rolled back: cancelled by grace/)
+    .waitFor()
+  expect(await page.getByRole('button', { name: 'Cancel the rest…' }).count()).toBe(0)
 
   await status('Ended').waitFor({ timeout: 90_000 })
   expect(await number('compensated')).toBe('3')
@@ -107,6 +112,28 @@ test('what has completed is undone, and the page follows it to its end again', a
   await status('Ended').waitFor({ timeout: 90_000 })
   expect(await number('compensated')).toBe('5')
   for (const sagaId of await sagaIds(bulkId)) expect(await sagas.rows(sagaId)).toEqual(nowhere)
+})
+
+test('a bulk that is being undone says so, by whom and why, and nothing of it is to be cancelled', async () => {
+  const undone = { ...ada, failures: { C: { mode: 'first', n: 2, kind: 'hang', on: 'compensate' } } }
+  const bulkId = await open([undone, undone, undone])
+  await status('All completed').waitFor()
+  await press('Undo what has completed…')
+  await field('Reason').fill('they were sent twice')
+  await field('Your name').fill('grace')
+  await press('Undo 3 sagas')
+
+  await status('Rolling back').waitFor()
+  await page.getByText('What has completed is being undone: compensated by grace: they were sent twice.').waitFor()
+  expect(await page.getByRole('button', { name: 'Cancel the rest…' }).count()).toBe(0)
+  expect(await page.getByRole('button', { name: 'Undo what has completed…' }).count()).toBe(0)
+  expect(await seriousFindings(page)).toEqual([])
+  expect(await widthOnPhone(page)).toBe(390)
+  await page.goto(`${sagas.where.api}/#/bulk`)
+  await page.locator(`[data-bulk-id="${bulkId}"]`).getByText('Rolling back').waitFor()
+  await page.goto(`${sagas.where.api}/#/bulk/${bulkId}`)
+  await status('Ended').waitFor({ timeout: 90_000 })
+  expect(await number('compensated')).toBe('3')
 })
 
 test('where more would be undone than the page knew of, nothing is, and it asks again with that number', async () => {

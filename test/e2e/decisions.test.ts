@@ -109,6 +109,39 @@ test('what needs attention is counted on every page, and all that is stuck on a 
   expect(await field('Your name').inputValue()).toBe('grace')
 })
 
+test('with a search, whose list shows only some of what is stuck, many are not decided for', async () => {
+  const [one = '', other = ''] = await twoOnB
+  await page.goto(`${sagas.where.api}/#/sagas?status=NEEDS_ATTENTION&step=B`)
+  await panel().getByText('2 sagas are stuck on B now.').waitFor()
+  await field('Search').fill(one)
+  await page.getByText('To decide for many at once, take the search out of the filter').waitFor()
+  expect(await panel().count()).toBe(0)
+  await row(one).waitFor()
+  expect(await row(other).count()).toBe(0)
+  expect(await seriousFindings(page)).toEqual([])
+  expect(await widthOnPhone(page)).toBe(390)
+
+  await field('Search').fill('')
+  await panel().getByText('2 sagas are stuck on B now.').waitFor()
+  await row(other).waitFor()
+})
+
+test('where more are stuck than the page has said, none is decided for, and it says how many there are', async () => {
+  const sagaIds = await twoOnB
+  await page.route('**/stuck', (route) => route.fulfill({ json: { stuck: [{ step: 'B', sagas: 1 }] } }))
+  await page.goto(`${sagas.where.api}/#/sagas?status=NEEDS_ATTENTION&step=B`)
+  await panel().getByText('1 saga is stuck on B now.').waitFor()
+  await field('Reason').fill('the disk is larger now')
+  await field('Your name').fill('grace')
+  await press('Retry 1 saga')
+  await panel().getByRole('alert').getByText('it would be 2. Nothing was decided.').waitFor()
+  expect(complaints.splice(0)).toEqual([expect.stringContaining('status of 409')])
+  for (const sagaId of sagaIds) expect((await sagas.get(sagaId)).status).toBe('NEEDS_ATTENTION')
+
+  await page.unrouteAll()
+  await page.getByRole('button', { name: 'Retry 2 sagas', exact: true }).waitFor()
+})
+
 test('what a decision fails for is listed, each with the way to its saga, for whoever has the address', async () => {
   const both = await Promise.all((await twoOnB).map((sagaId) => sagas.get(sagaId)))
   // The oldest is decided first.

@@ -238,23 +238,41 @@ test('a saga is cancelled once it was shown what would be undone', async () => {
   expect(await sagas.rows(sagaId)).toEqual(nowhere)
 })
 
-test('past its point of no return a saga is not cancelled, and the page says so', async () => {
-  const sagaId = await sagas.start({ C: { mode: 'first', n: 1, kind: 'hang' } })
+test('past its point of no return a saga is not to be cancelled, and the page says so', async () => {
+  const sagaId = await sagas.start({ C: { mode: 'first', n: 2, kind: 'hang' } })
   await open(sagaId)
   await page.locator('[data-lane="C"] [data-live]').waitFor()
-  // No saga that ships has a pivot.
+  await press('Cancel saga…')
+  const dialog = page.getByRole('dialog', { name: 'Cancel this saga?' })
+  // No saga that ships has a pivot. The page hears of it when the attempt under way has ended.
   await query(
     sagas.where.database,
     `UPDATE saga SET steps = jsonb_set(steps, '{1,kind}', '"pivot"') WHERE saga_id = $1`,
     [sagaId],
   )
+  const response = await sagas.post(`/saga/${sagaId}/cancel`, { reason: 'too late' })
+  expect({ status: response.status, ...(await response.json()) }).toMatchObject({
+    ...{ status: 409, detail: `Saga ${sagaId} is past its point of no return; it only goes forward from here.` },
+  })
+  await dialog.getByText(/past its point of no return|It has moved on meanwhile/).waitFor()
+  await press('Close')
+  expect(await page.getByRole('button', { name: 'Cancel saga…' }).count()).toBe(0)
+  await shows('COMPLETED')
+})
+
+test('a cancel that the server refuses is told with its reason', async () => {
+  const sagaId = await sagas.start({ C: { mode: 'first', n: 1, kind: 'hang' } })
+  const detail = 'It is past its point of no return.'
+  const problem = { type: 'about:blank', title: 'Conflict', status: 409, detail }
+  await page.route('**/cancel', (route) => route.fulfill({ status: 409, json: problem }))
+  await open(sagaId)
   await press('Cancel saga…')
   await field('Reason').fill('too late')
   await press('Cancel and undo')
-  await page.getByText(/can’t be cancelled any more.*past its point of no return/).waitFor()
-  await press('Let it go on')
-  await shows('COMPLETED')
+  await page.getByText(`It can’t be cancelled any more. ${detail}`).waitFor()
   expect(complaints.splice(0)).toEqual([expect.stringContaining('status of 409')])
+  await page.unrouteAll()
+  await shows('COMPLETED')
 })
 
 test('what is stuck is told before a retry, which heals once its cause is gone', async () => {

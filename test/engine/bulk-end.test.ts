@@ -22,6 +22,8 @@ async function end(bulkId: string, how: 'cancel' | 'compensate', expected: numbe
   return matching ?? response.status
 }
 
+const bulk = async (bulkId: string) => (await sagas.request(`/saga/bulk/${bulkId}`)).json()
+
 test('a saga past its point of no return is not cancelled, and a completed one with such a point not compensated', async () => {
   const { bulkId, sagaIds } = await engine.startBulk('tripSaga', [
     { input: { refuse: ['ticket invoke'] } },
@@ -32,6 +34,7 @@ test('a saga past its point of no return is not cancelled, and a completed one w
   expect(await parked(engine, past)).toEqual(['ticket'])
   await gated.at(before).reached
   await sagas.ended(done)
+  expect(await bulk(bulkId)).toMatchObject({ needsAttention: 1, running: 1, cancellable: 1 })
   expect(await end(bulkId, 'cancel', 2)).toBe(1)
   expect(await end(bulkId, 'cancel', 1)).toBe(202)
   gated.at(before).open()
@@ -42,6 +45,25 @@ test('a saga past its point of no return is not cancelled, and a completed one w
   expect((await sagas.ended(past)).status).toBe('COMPLETED')
   expect(await engine.effects(before)).toEqual([])
   expect(await engine.effects(past)).toEqual(names)
+})
+
+test('a saga can be cancelled until it passes its point of no return, or somebody has cancelled it', async () => {
+  const isCancellable = async (sagaId: string) => {
+    const { status, cancellable } = await sagas.get(sagaId)
+    return { status, cancellable }
+  }
+  const before = await engine.start('tripSaga', { hold: 'flight invoke' })
+  const past = await engine.start('tripSaga', { hold: 'ticket invoke' })
+  for (const sagaId of [before, past]) await gated.at(sagaId).reached
+
+  expect(await isCancellable(before)).toEqual({ status: 'RUNNING', cancellable: true })
+  expect(await isCancellable(past)).toEqual({ status: 'RUNNING', cancellable: false })
+  await sagas.post(`/saga/${before}/cancel`, { reason: 'changed my mind' })
+  expect(await isCancellable(before)).toEqual({ status: 'RUNNING', cancellable: false })
+
+  for (const sagaId of [before, past]) gated.at(sagaId).open()
+  expect(await sagas.ended(before)).toMatchObject({ status: 'COMPENSATED', cancellable: false })
+  expect(await sagas.ended(past)).toMatchObject({ status: 'COMPLETED', cancellable: false })
 })
 
 test('a saga of a bulk that runs alone is cancelled there', async () => {

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Client } from 'pg'
 import { startApp } from '../../dist/embedded/app-process.js'
-import { Output } from '../../dist/embedded/output.js'
+import { Output } from '../../dist/system/output.js'
 import { startPostgres } from '../../dist/embedded/postgres.js'
 import { startTemporal } from '../../dist/embedded/temporal.js'
-import { findTemporal } from '../../dist/embedded/temporal-binary.js'
+import { findTemporal } from '../../dist/system/temporal-binary.js'
 import { migrate } from '../../dist/migrations.js'
 
 // Jest runs this file before its transforms are there: JavaScript, on what `npm run build` made.

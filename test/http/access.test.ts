@@ -67,6 +67,7 @@ const routes = {
   'GET /saga/bulk': 'viewer',
   'GET /saga/bulk/{id}': 'viewer',
   'GET /saga/bulk/{id}/events': 'viewer',
+  'GET /saga-types': 'viewer',
   'GET /stuck': 'viewer',
   'GET /logs': 'viewer',
   'GET /failures': 'viewer',

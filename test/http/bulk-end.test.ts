@@ -70,13 +70,15 @@ test('a bulk is cancelled only with the number of sagas that it touches, and eac
   const { bulkId, sagaIds } = await start([...times(2), ...times(8, slow)])
   await Promise.all(sagaIds.map((sagaId) => sagas.logged(sagaId, 'B success 1')))
   await until('two have completed', async () => (await get(bulkId)).completed === 2)
+  expect(await get(bulkId)).toMatchObject({ running: 8, compensating: 0, cancellable: 8 })
   const { status, body } = await end(bulkId, 'cancel', 10)
   expect({ status, matching: body.matching, detail: body.detail }).toEqual({
     status: 409,
     matching: 8,
     detail: `Bulk ${bulkId} was expected to have 10 of its sagas to cancel, and it would be 8. Nothing was changed.`,
   })
-  expect(await end(bulkId, 'cancel', 8)).toMatchObject({ status: 202, body: { bulkId, completed: 2, running: 8 } })
+  const cancelled = await end(bulkId, 'cancel', 8)
+  expect(cancelled).toMatchObject({ status: 202, body: { bulkId, completed: 2, running: 8, cancellable: 0 } })
   expect(await end(bulkId, 'cancel', 8)).toMatchObject({ status: 409, body: { matching: 0 } })
   expect(await ended(bulkId)).toMatchObject({
     completed: 2,
@@ -125,6 +127,7 @@ test('what a bulk has completed is compensated after all, and what was refused s
   const { status, body } = await end(bulkId, 'compensate', 12)
   expect({ status, bulk: body.status }).toEqual({ status: 202, bulk: 'RUNNING' })
   expect(body.endedAt).toBeUndefined()
+  expect(body).toMatchObject({ compensating: body.running, cancellable: 0 })
   const bulk = await ended(bulkId)
   expect(bulk).toMatchObject({ total: 18, completed: 0, compensated: 18, running: 0 })
   expect(bulk.failures[0]).toEqual({

@@ -380,6 +380,23 @@ test.concurrent('a nested saga that waits is one of its own', async () => {
   expect(await words(`${sagaId}.hotel`)).toEqual(['resolve by grace: looked at them'])
 })
 
+test.concurrent('a call that would match another number than was expected decides nothing', async () => {
+  const sagaIds = await manyStuck(2, 'Counted')
+  const order = { filter: { step: 'second', errorType: 'Counted' }, action: 'resolve', ...hers }
+  for (const expected of [1, 3]) {
+    const { status, answer } = await call({ ...order, expected })
+    expect({ status, ...answer }).toMatchObject({
+      ...{ status: 409, matching: 2 },
+      detail: `${expected} sagas were expected to be stuck on second with Counted, and it would be 2. Nothing was decided.`,
+    })
+  }
+  for (const sagaId of sagaIds) expect(await words(sagaId)).toEqual([])
+
+  const { status, answer } = await call({ ...order, expected: 2 })
+  expect({ status, matching: answer.matching }).toEqual({ status: 202, matching: 2 })
+  expect(await over(answer)).toMatchObject({ status: 'done', matching: 2, decided: 2 })
+})
+
 test.concurrent('a call that matches nothing is done at once', async () => {
   for (const filter of [{ step: 'unheard-of' }, { step: 'second', errorType: 'Unheard' }]) {
     const { status, answer } = await call({ filter, action: 'retry', ...hers })

@@ -147,6 +147,19 @@ test('whoever reads or calls while all of it is replaced again and again finds t
   expect(await get()).toEqual(one)
 })
 
+test('the types of sagas name their steps in order, with kind and service', async () => {
+  const response = await sagas.request('/saga-types')
+  const steps = Object.entries({ A: 'user', B: 'address', C: 'payment' })
+  expect(await response.json()).toEqual({
+    types: [
+      {
+        type: 'createUserSaga',
+        steps: steps.map(([step, service]) => ({ step, kind: 'compensatable', service })),
+      },
+    ],
+  })
+})
+
 test('injection that is switched off refuses failures, says that nothing fails, and fails nothing', async () => {
   const there = new Sagas(off.where)
   const none = { A: complete, B: complete, C: complete }

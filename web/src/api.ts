@@ -7,10 +7,12 @@ import type { DecisionsAccepted, DecisionsProgress, DecisionsRequest } from '../
 import type { Bulk, BulkAccepted, BulkSummary } from '../../src/http/schemas/bulk.js'
 import type { Overview } from '../../src/http/schemas/overview.js'
 import type { Sagas, Stuck } from '../../src/http/schemas/saga-list.js'
+import type { SagaTypes } from '../../src/http/schemas/saga-types.js'
 import type { CreateUserRequest, DecisionRequest, Saga, SagaAccepted, SagaPlan } from '../../src/http/schemas/saga.js'
 
 export type { FailureInput, Failures } from '../../src/http/schemas/failure.js'
 export type { CreateUserRequest, Login, LogRow, Saga, SagaAccepted, SagaPlan }
+export type { SagaTypes }
 export type { DecisionsProgress, DecisionsRequest, Sagas, Stuck }
 export type { Bulk, BulkAccepted, BulkSummary, Problem }
 export type Rejection = Bulk['rejections'][number]
@@ -77,6 +79,9 @@ export const getSaga = (sagaId: string): Promise<Saga> => call(sagaPath(sagaId))
 /** All sagas, newest first, a page at a time. */
 export const getSagas = (query: Record<string, string>): Promise<Sagas> => call(`/saga?${new URLSearchParams(query)}`)
 
+/** The types of sagas, and their steps. */
+export const getSagaTypes = (): Promise<SagaTypes> => call('/saga-types')
+
 /** How many sagas wait for a person, by step and error. */
 export const getStuck = async (): Promise<Stuck['stuck']> => (await call<Stuck>('/stuck')).stuck
 
@@ -124,13 +129,13 @@ export const bulkEvents = (bulkId: string): EventSource => new EventSource(`${bu
 const bulkPath = (bulkId: string) => `/saga/bulk/${encodeURIComponent(bulkId)}`
 
 /** What is injected into sagas that bring no failures of their own, and whether anything may be injected here at all. */
-export async function getFailures(): Promise<{ inForce: Required<Failures>; isOn: boolean }> {
-  const { answer, headers } = await ask<Required<Failures>>('/failures')
+export async function getFailures(): Promise<{ inForce: Failures; isOn: boolean }> {
+  const { answer, headers } = await ask<Failures>('/failures')
   return { inForce: answer, isOn: /\bPUT\b/.test(headers.get('allow') ?? '') }
 }
 
 /** Replaces all of it, and starts its counts anew. */
-export const putFailures = (failures: unknown): Promise<Required<Failures>> => send('PUT', '/failures', failures)
+export const putFailures = (failures: unknown): Promise<Failures> => send('PUT', '/failures', failures)
 
 /** How all sagas do, and have done in the last minutes. */
 export const getOverview = (minutes: number): Promise<Overview> => call(`/overview?minutes=${minutes}`)

@@ -1,9 +1,6 @@
+import { compensatePolicy } from '../../src/saga/policy.js'
 import type { FailureInput, Failures } from './api'
-
-export const STEPS = ['A', 'B', 'C'] as const
-export type Step = (typeof STEPS)[number]
-
-export const serviceOf: Record<Step, string> = { A: 'user', B: 'address', C: 'payment' }
+import { givenUpAfter, timeoutInSeconds, tries, upperFirst } from './policy-words'
 
 interface Choice {
   label: string
@@ -35,7 +32,7 @@ export const invokeChoices = {
   'hangs-once': {
     label: 'hangs once and then goes on',
     failure: { mode: 'first', n: 1, kind: 'hang' },
-    hint: 'Past its time-out: 5 seconds, unless the server is set otherwise. Time to press Cancel.',
+    hint: `Past its time-out: ${timeoutInSeconds} seconds, unless the server is set otherwise. Time to press Cancel.`,
   },
   'crashes-once': {
     label: 'its process crashes once',
@@ -80,13 +77,13 @@ export const undoChoices = {
   },
   'until-decided': {
     label: 'its undo fails until you step in',
-    failure: { mode: 'first', n: 8, on: 'compensate' },
-    hint: 'Eight tries, some 40 seconds; then the saga waits for you, and a retry works.',
+    failure: { mode: 'first', n: compensatePolicy.attempts, on: 'compensate' },
+    hint: `${upperFirst(tries.undo)} tries, some ${givenUpAfter.undo}; then the saga waits for you, and a retry works.`,
   },
   always: {
     label: 'its undo fails for good',
     failure: { mode: 'always', on: 'compensate' },
-    hint: 'After eight tries, some 40 seconds, the saga waits for you, and a retry fails as well: resolve it or skip it.',
+    hint: `After ${tries.undo} tries, some ${givenUpAfter.undo}, the saga waits for you, and a retry fails as well: resolve it or skip it.`,
   },
 } satisfies Record<string, Choice>
 
@@ -96,7 +93,8 @@ interface StepChoice {
   invoke: InvokeId
   undo: UndoId
 }
-export type Choices = Record<Step, StepChoice>
+/** By step; one that is left out never fails, nor does its undo. */
+export type Choices = Partial<Record<string, StepChoice>>
 
 /** As the select shows them. */
 export const invokeGroups: { label: string; ids: InvokeId[] }[] = [
@@ -110,14 +108,13 @@ export const undoGroups: { label: string; ids: UndoId[] }[] = [
 ]
 
 const well: StepChoice = { invoke: 'never', undo: 'never' }
-export const noneFails: Choices = { A: well, B: well, C: well }
+export const noneFails: Choices = {}
+
+export const choiceOf = (choices: Choices, step: string): StepChoice => choices[step] ?? well
 
 /** Nothing fails but what is named. */
-export const failing = (some: Partial<Record<Step, Partial<StepChoice>>>): Choices => ({
-  A: { ...well, ...some.A },
-  B: { ...well, ...some.B },
-  C: { ...well, ...some.C },
-})
+export const failing = (some: Record<string, Partial<StepChoice>>): Choices =>
+  Object.fromEntries(Object.entries(some).map(([step, choice]) => [step, { ...well, ...choice }]))
 
 /** What is in force when the system is new. */
 export const demo = failing({ A: { invoke: 'second-before' }, B: { invoke: 'second-after' } })
@@ -126,12 +123,16 @@ export const hintsOf = ({ invoke, undo }: StepChoice): string[] =>
   [invokeChoices[invoke] as Choice, undoChoices[undo] as Choice].flatMap(({ hint }) => hint ?? [])
 
 export const isSame = (one: Choices, other: Choices): boolean =>
-  STEPS.every((step) => one[step].invoke === other[step].invoke && one[step].undo === other[step].undo)
+  Object.keys({ ...one, ...other }).every((step) => {
+    const [mine, theirs] = [choiceOf(one, step), choiceOf(other, step)]
+    return mine.invoke === theirs.invoke && mine.undo === theirs.undo
+  })
 
 /** As the API is told. A service that never fails is not named. */
 export function toFailures(choices: Choices): Failures {
-  const named = STEPS.flatMap((step) => {
-    const failures = [invokeChoices[choices[step].invoke].failure, undoChoices[choices[step].undo].failure]
+  const named = Object.keys(choices).flatMap((step) => {
+    const { invoke, undo } = choiceOf(choices, step)
+    const failures = [invokeChoices[invoke].failure, undoChoices[undo].failure]
     const real: FailureInput[] = failures.filter(({ mode }) => mode !== 'none')
     return real[0] ? [[step, real.length > 1 ? real : real[0]] as const] : []
   })
@@ -140,8 +141,8 @@ export function toFailures(choices: Choices): Failures {
 
 /** What the API says, as choices; undefined where there is no choice for it. */
 export function fromFailures(failures: Failures): Choices | undefined {
-  const found = STEPS.map((step) => [step, choiceFor(failures[step])] as const)
-  return found.some(([, choice]) => choice === undefined) ? undefined : (Object.fromEntries(found) as Choices)
+  const found = Object.entries(failures).map(([step, one]) => [step, choiceFor(one)] as const)
+  return found.some(([, choice]) => choice === undefined) ? undefined : Object.fromEntries(found)
 }
 
 function choiceFor(failures: FailureInput | FailureInput[] = []): StepChoice | undefined {

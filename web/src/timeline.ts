@@ -1,22 +1,13 @@
+import { compensatePolicy, invokePolicy, retriablePolicy, STEP_TIMEOUT_MS } from '../../src/saga/policy.js'
+import type { CallPolicy } from '../../src/saga/types.js'
 import type { LogRow, Saga } from './api'
+import { delayMs } from './policy-words'
 
 // What happened to a saga, as bars in time, and where on a line of some width a moment is. Pure: the drawing, the list and
 // the countdown are all made of it.
 
-/** How often a call is tried, and how long before the next try: as src/saga/workflow/calls.ts has it. */
-interface Policy {
-  attempts: number
-  firstDelayMs: number
-  maxDelayMs: number
-}
-const INVOKE: Policy = { attempts: 3, firstDelayMs: 500, maxDelayMs: 1_000 }
-const COMPENSATE: Policy = { attempts: 8, firstDelayMs: 500, maxDelayMs: 10_000 }
-/** Behind the point of no return: until it succeeds. */
-const RETRIABLE: Policy = { attempts: Infinity, firstDelayMs: 500, maxDelayMs: 30_000 }
 /** Where the tries are used up the saga turns back within less. */
 const TURNED_MS = 3_000
-/** One try, where no row says otherwise. */
-const TIMEOUT_MS = 5_000
 
 const BACK = 'COMPENSATE_'
 const LATE = '(came after the step was settled; changes nothing)'
@@ -127,7 +118,7 @@ function laneOf(
   { id, step, isBack, status, startedAt }: Omit<Lane, 'bars'> & { status: string; startedAt?: string | undefined },
   { rows, from, now, timeoutMs }: Around,
 ): Lane {
-  const policy = isBack ? COMPENSATE : INVOKE
+  const policy = isBack ? compensatePolicy : invokePolicy
   const bars: Bar[] = []
   /** When the last thing ended: of the whole saga, and of this lane. */
   let sagaAt = from
@@ -217,7 +208,7 @@ function laneOf(
   // What begins next has no row yet. Once the tries are used up it is not this one, unless it is tried for ever.
   const isEndless = isRetried && spent >= policy.attempts
   if (isEndless && (isBack || now - laneAt < TURNED_MS)) return lane
-  const dueAt = isRetried ? laneAt + delayMs(isEndless ? RETRIABLE : policy, spent) : Math.max(sagaAt, laneAt)
+  const dueAt = isRetried ? laneAt + delayMs(isEndless ? retriablePolicy : policy, spent) : Math.max(sagaAt, laneAt)
   if (isRetried) pauseUntil(Math.min(dueAt, now))
   const next = { n: spent + 1, ...(!isEndless && { of: policy.attempts }) }
   if (now < dueAt) return { ...lane, next: { ...next, dueAt } }
@@ -248,7 +239,7 @@ function kindOf({ status, message }: LogRow, isBack: boolean): BarKind {
 }
 
 /** Behind the point of no return there is no limit, and the number alone is said. */
-const budgetOf = ({ attempts }: Policy, n: number) => (n <= attempts ? { budget: { n, of: attempts } } : {})
+const budgetOf = ({ attempts }: CallPolicy, n: number) => (n <= attempts ? { budget: { n, of: attempts } } : {})
 
 const isRetryable = ({ message }: LogRow): boolean => !/^(Rejected|LateInvoke|InvalidResult|Cancelled):/.test(message)
 
@@ -257,12 +248,9 @@ const isAside = (row: LogRow): boolean => isKilled(row) || row.message.endsWith(
 
 const isKilled = ({ attempt, message }: LogRow): boolean => attempt === null && message.endsWith(ADDED)
 
-const delayMs = ({ firstDelayMs, maxDelayMs }: Policy, tries: number): number =>
-  Math.min(firstDelayMs * 2 ** (tries - 1), maxDelayMs)
-
 function timeoutOf(rows: LogRow[]): number {
   const told = rows.map(({ message }) => Number(/no answer within (\d+) ms/.exec(message)?.[1])).filter(Boolean)
-  return told.length > 0 ? Math.max(...told) : TIMEOUT_MS
+  return told.length > 0 ? Math.max(...told) : STEP_TIMEOUT_MS
 }
 
 /**

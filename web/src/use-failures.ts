@@ -4,7 +4,7 @@ import { may } from './rights'
 
 export interface FailureRights {
   /** Undefined until the first answer. */
-  inForce: Required<Failures> | undefined
+  inForce: Failures | undefined
   /** Why whoever is logged in can't have anything fail; undefined where they can. */
   whyNot: string | undefined
   error: Error | null

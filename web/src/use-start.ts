@@ -9,6 +9,8 @@ export const fields = [
   { name: 'payment', label: 'Payment', limit: 100 },
 ] as const
 
+export const isField = (name: string): boolean => fields.some((one) => one.name === name)
+
 /** What is wrong: by field name or step, and of the whole. */
 export interface Wrong {
   at: Record<string, string>
@@ -81,10 +83,9 @@ function explain(error: Error): Wrong {
   // "/username" is a field, "/failures/A/n" belongs to the choice for A; what has no place here is told below the form.
   const placed = errors.flatMap(({ path, message }) => {
     const [, first = '', second = ''] = path.split('/')
-    const name = first === 'failures' ? second : first
-    const field = fields.find((one) => one.name === name)
-    if (field) return [[name, `${field.label} ${message}.`] as const]
-    return /^[ABC]$/.test(name) ? [[name, message] as const] : []
+    if (first === 'failures') return second === '' ? [] : [[second, message] as const]
+    const field = fields.find((one) => one.name === first)
+    return field ? [[first, `${field.label} ${message}.`] as const] : []
   })
   return {
     at: Object.fromEntries(placed),

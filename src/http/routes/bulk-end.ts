@@ -43,7 +43,7 @@ export const bulkEndRoutes =
       const ending = done(answer, id, `${order.expected} of its sagas to cancel`)
       void tell(request, ending.alone)
       await run(request, id, ending)
-      return reply.code(202).send(await readBulk(bulks, id))
+      return reply.code(202).send(await readBulk(pool, bulks, id))
     })
 
     const compensate = route(
@@ -56,7 +56,7 @@ export const bulkEndRoutes =
       if (temporalHealth.isAway) throw problems.away('Temporal')
       const answer = isBulkId(id) ? await compensateBulk(pool, store, { bulkId: id, actor, ...order }) : unknown
       await run(request, id, done(answer, id, `${order.expected} completed sagas to compensate`))
-      return reply.code(202).send(await readBulk(bulks, id))
+      return reply.code(202).send(await readBulk(pool, bulks, id))
     })
 
     /** One that has ended, or paused, has no run any more. */

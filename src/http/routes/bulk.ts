@@ -4,7 +4,8 @@ import type { SSEMessage } from '@fastify/sse'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Bulk as BulkRow, BulkOrder, SagaBulks } from '../../saga/node/saga-bulk.js'
-import { whileAway } from '../../saga/node/db.js'
+import { countCancellable } from '../../saga/node/bulk-ending.js'
+import { whileAway, type Pool } from '../../saga/node/db.js'
 import { createUserSaga } from '../../workflows/create-user.js'
 import { createUser } from '../../workflows/create-user-input.js'
 import { coercing, strict } from '../../validation.js'
@@ -40,7 +41,7 @@ const LOOK_MS = 1_000
  * cancelled and decided, but not be asked for alone: bulks stand there.
  */
 export const bulkRoutes =
-  ({ config, bulks, starter, temporalHealth }: AppContext, streams: EventStreams): FastifyPluginAsyncTypebox =>
+  ({ config, pool, bulks, starter, temporalHealth }: AppContext, streams: EventStreams): FastifyPluginAsyncTypebox =>
   async (app) => {
     acceptNdjson(app, BULK_BYTES)
 
@@ -114,7 +115,7 @@ export const bulkRoutes =
     }
     app.get('/saga/bulk/:id', { schema: one }, (request) => read(request.params.id))
 
-    const read = (id: string) => readBulk(bulks, id)
+    const read = (id: string) => readBulk(pool, bulks, id)
 
     const events = {
       tags: ['bulk'],
@@ -169,10 +170,11 @@ const accepted = {
 }
 
 /** Throws where there is none. */
-export async function readBulk(bulks: SagaBulks, id: string): Promise<Bulk> {
+export async function readBulk(pool: Pool, bulks: SagaBulks, id: string): Promise<Bulk> {
   const bulk = isBulkId(id) ? await bulks.get(id) : undefined
   if (!bulk) throw unknownBulk(id)
-  return toBulk(bulk, await bulks.failures(id))
+  const cancellable = bulk.statuses.RUNNING ? await countCancellable(pool, id) : 0
+  return toBulk(bulk, await bulks.failures(id), cancellable)
 }
 
 export const unknownBulk = (id: string) => new HttpProblem(404, `There is no bulk ${id}.`)

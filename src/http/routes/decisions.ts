@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { whileAway } from '../../saga/node/db.js'
-import type { DecisionsOrder } from '../../saga/node/saga-decisions.js'
+import type { SagaDecisions } from '../../saga/node/saga-decisions.js'
 import { decisionsRunId } from '../../saga/node/saga-starter.js'
 import { trimmed } from '../../workflows/create-user-input.js'
 import type { AppContext } from '../app.js'
@@ -9,6 +9,8 @@ import { answers } from '../openapi.js'
 import { HttpProblem, problems } from '../problem.js'
 import { temporalLink } from '../saga-view.js'
 import { DecisionsAccepted, DecisionsParams, DecisionsProgress, DecisionsRequest } from '../schemas/decisions.js'
+
+type Order = Parameters<SagaDecisions['write']>[0]
 
 /** As long as a start: with the connection's own time-out it stays within 5 s. */
 const WRITE_WAIT_MS = 1_500
@@ -40,7 +42,7 @@ export const decisionRoutes =
                 headers: { location: { type: 'string', description: 'Where its progress is.' } },
               },
             },
-            ...[400, 413, 415],
+            ...[400, 409, 413, 415],
           ),
         },
         preValidation: async (request) => {
@@ -50,9 +52,11 @@ export const decisionRoutes =
       async (request, reply) => {
         if (temporalHealth.isAway) throw problems.away('Temporal')
         const { perSecond = 10, stopAfterFailures = 10, ...body } = request.body
-        const order = { decisionsId: randomUUID(), ...body, perSecond, stopAfterFailures } as DecisionsOrder
+        const order = { decisionsId: randomUUID(), ...body, perSecond, stopAfterFailures } as Order
         // Again under the same id where the connection broke, for it may be written.
-        const { decisionsId, matching, status } = await whileAway(WRITE_WAIT_MS, () => decisions.write(order))
+        const answer = await whileAway(WRITE_WAIT_MS, () => decisions.write(order))
+        if (answer.kind === 'refused') throw otherNumber(request.body, answer)
+        const { decisionsId, matching, status } = answer.call
         if (status === 'running') {
           await starter.startDecisions(decisionsId).catch((error: Error) => {
             app.log.warn({ decisionsId, err: error }, 'Temporal did not take the decisions; the sweep will start them')
@@ -82,6 +86,15 @@ export const decisionRoutes =
       }
     })
   }
+
+function otherNumber({ filter, expected }: DecisionsRequest, { matching }: { matching: number }): HttpProblem {
+  const error = filter.errorType === undefined ? '' : ` with ${filter.errorType}`
+  return new HttpProblem(
+    409,
+    `${expected} sagas were expected to be stuck on ${filter.step}${error}, and it would be ${matching}. Nothing was decided.`,
+    { matching },
+  )
+}
 
 function withTrimmedFilter<T>(body: T): T {
   const { filter } = (body ?? {}) as { filter?: unknown }

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { completeFailures, type Failures as Complete } from '../../saga/failure.js'
 import { readFailures, replaceFailures } from '../../saga/node/failure-injection.js'
+import { createUserSaga } from '../../workflows/create-user.js'
 import type { AppContext } from '../app.js'
 import { HttpProblem } from '../problem.js'
 import { answers } from '../openapi.js'
@@ -41,5 +42,5 @@ export const failureRoutes =
 /** Every service by name; a single failure stands alone, as it would be put. */
 function inForce(failures: Complete) {
   const shown = (list: Complete[string] = []) => (list.length > 1 ? list : (list[0] ?? none))
-  return { A: shown(failures['A']), B: shown(failures['B']), C: shown(failures['C']) }
+  return Object.fromEntries(Object.keys(createUserSaga.steps).map((step) => [step, shown(failures[step])]))
 }

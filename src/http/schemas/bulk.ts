@@ -102,6 +102,7 @@ const summary = {
   partiallyCompensated: count('Sagas that are PARTIALLY_COMPENSATED.'),
   needsAttention: count('Sagas that wait for people.'),
   running: count('Sagas that go on, or wait for their turn.'),
+  compensating: count('Those of them that roll back.'),
   rejected: count('Sagas that were not right, and left out.'),
   startedAt: dateTime,
   endedAt: Type.Optional(dateTime),
@@ -111,6 +112,7 @@ const summary = {
 export const Bulk = Type.Object(
   {
     ...summary,
+    cancellable: count('Sagas that a cancel of the bulk would stop now.'),
     rejections: Rejections,
     failures: Type.Array(
       Type.Object({

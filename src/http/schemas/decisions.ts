@@ -31,6 +31,12 @@ export const DecisionsRequest = Type.Object(
     actor: text(100, 'Who decides.'),
     perSecond: Type.Optional(perSecond),
     stopAfterFailures: Type.Optional(stopAfterFailures),
+    expected: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description: 'How many sagas it is to match. If it would match another number, nothing is written (409).',
+      }),
+    ),
   },
   { additionalProperties: false },
 )

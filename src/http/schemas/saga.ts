@@ -60,6 +60,9 @@ export const Saga = Type.Object(
     endedAt: Type.Optional(dateTime),
     /** The bulk that it is of. */
     bulkId: Type.Optional(Type.String()),
+    cancellable: Type.Boolean({
+      description: 'Whether a cancel would stop it now. One that was asked to cancel is not.',
+    }),
     steps: Type.Array(SagaStep),
     compensations: Type.Array(SagaCompensation),
     links: SagaLinks,

@@ -1,4 +1,4 @@
-import { withTransaction, type Client, type Pool } from './db.js'
+import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
 import { afterReopening } from './projection.js'
 import type { OnLogged } from './saga-metrics.js'
 import { BULK_RUN, compensationCause, type SagaRecord } from './saga-record.js'
@@ -42,6 +42,12 @@ type Store = Pick<SagaStore, 'secretsOf'>
 /** As POST /saga/{id}/cancel takes them: what goes forward, and is not past its point of no return. */
 const CANCELLABLE = `bulk_id = $1 AND fate = 'open' AND cancel IS NULL AND handed_over_at IS NULL
   AND NOT steps @? '$[*] ? (@.kind == "pivot" && (@.status == "succeeded" || @.outcome == "applied"))'`
+
+/** How many sagas `cancelBulk` would cancel now. */
+export async function countCancellable(db: Queryable, bulkId: string): Promise<number> {
+  const { rows } = await db.query<{ n: number }>(`SELECT count(*)::int AS n FROM saga WHERE ${CANCELLABLE}`, [bulkId])
+  return rows[0]?.n ?? 0
+}
 
 /** Nothing of it is past a point of no return, or a saga of its own. */
 const COMPENSABLE = `bulk_id = $1 AND fate = 'completed'

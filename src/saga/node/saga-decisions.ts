@@ -17,6 +17,9 @@ export interface DecisionsOrder extends DecisionsCall, Pick<Decision, 'action' |
   stopAfterFailures: number
 }
 
+/** `refused`: the call would match another number of sagas than was expected, and nothing was written. */
+export type DecisionsAnswer = { kind: 'written'; call: DecisionsProgress } | { kind: 'refused'; matching: number }
+
 /** How far a call has come. */
 export interface DecisionsProgress extends DecisionsOrder, DecisionsState {
   /** What it failed for, in the order in which it was tried. */
@@ -54,11 +57,11 @@ export class SagaDecisions {
 
   /**
    * Writes a call down with the sagas that wait on its step now, the oldest first. One without any is done. Again under the
-   * same id, as after a lost answer, it changes nothing.
+   * same id, as after a lost answer, it changes nothing. With `expected` it is refused if it would match another number.
    */
-  async write(order: DecisionsOrder): Promise<DecisionsProgress> {
-    const { decisionsId, filter, action, actor, perSecond, stopAfterFailures } = order
-    const written = await withTransaction(this.pool, async (tx) => {
+  write(order: DecisionsOrder & { expected?: number }): Promise<DecisionsAnswer> {
+    const { decisionsId, filter, action, actor, perSecond, stopAfterFailures, expected } = order
+    return withTransaction(this.pool, async (tx): Promise<DecisionsAnswer> => {
       const { rows: matched } = await tx.query(
         `SELECT ${withSecrets}, coalesce((stuck #>> '{decision,number}')::integer, 0) AS decisions
          FROM saga
@@ -70,6 +73,10 @@ export class SagaDecisions {
          ORDER BY started_at, saga_id`,
         [filter.step, filter.errorType ?? null],
       )
+      if (expected !== undefined && matched.length !== expected) {
+        const known = await read(tx, decisionsId)
+        return known ? { kind: 'written', call: known } : { kind: 'refused', matching: matched.length }
+      }
       const secrets = [...new Set((await Promise.all(matched.map((saga) => this.store.secretsOf(saga)))).flat())]
       const [reason, by] = [redacted(order.reason, secrets), redacted(actor, secrets)]
       await tx.query(
@@ -89,10 +96,10 @@ export class SagaDecisions {
           matched.map(({ decisions }) => decisions),
         ],
       )
-      return read(tx, decisionsId)
+      const call = await read(tx, decisionsId)
+      if (!call) throw new Error(`The decisions ${decisionsId} were not written`)
+      return { kind: 'written', call }
     })
-    if (!written) throw new Error(`The decisions ${decisionsId} were not written`)
-    return written
   }
 
   get(decisionsId: string): Promise<DecisionsProgress | undefined> {

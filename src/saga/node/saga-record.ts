@@ -165,6 +165,11 @@ export function isPastPivot({ steps }: Pick<SagaRecord, 'steps'>): boolean {
   )
 }
 
+/** Whether a cancel would stop the saga: it goes forward, nobody has asked for it, and it is not past its pivot. */
+export function isCancellable(record: Pick<SagaRecord, 'fate' | 'cancel' | 'handedOverAt' | 'steps'>): boolean {
+  return record.fate === 'open' && !record.cancel && !record.handedOverAt && !isPastPivot(record)
+}
+
 export function isEnded({ fate }: Pick<SagaRecord, 'fate'>): boolean {
   return fate === 'completed' || fate === 'rolledBack'
 }

@@ -74,6 +74,7 @@ import {
   declaredSteps,
   endingOf,
   inputsOf,
+  isCancellable,
   isEnded,
   isPastPivot,
   recordColumns,
@@ -713,7 +714,7 @@ export class SagaStore {
     if (!(await this.get(sagaId))) return undefined
     const keys = await this.keys()
     return this.#change(sagaId, async (record, save) => {
-      if (record.fate === 'open' && !record.cancel && !record.handedOverAt && !isPastPivot(record)) {
+      if (isCancellable(record)) {
         const secrets = this.#known(record, keys)
         const [reason, actor] = [cancel.reason, cancel.actor].map((text) => redacted(text, secrets, [sagaId])) as [
           string,

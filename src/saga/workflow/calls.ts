@@ -24,12 +24,6 @@ import type {
 import { runNested } from './nested.js'
 import type { Stop } from './stop.js'
 
-/** How often a call is tried; how long a try may take comes with the opening (SAGA_STEP_TIMEOUT_MS, 5 s). */
-export const invokePolicy: CallPolicy = { attempts: 3, firstDelayMs: 500, maxDelayMs: 1_000 }
-export const compensatePolicy: CallPolicy = { attempts: 8, firstDelayMs: 500, maxDelayMs: 10_000 }
-/** Behind the pivot the time is the limit. */
-export const retriablePolicy: CallPolicy = { attempts: Infinity, firstDelayMs: 500, maxDelayMs: 30_000 }
-
 const once: CallPolicy = { attempts: 1, firstDelayMs: 500, maxDelayMs: 500 }
 
 /** Beyond the engine's own time-out of a try: for a process that is gone and keeps no time any more. */

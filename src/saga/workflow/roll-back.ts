@@ -1,7 +1,7 @@
 import { CancellationScope } from '@temporalio/workflow'
 import { applicationFailureOf, toSagaError } from '../errors.js'
 import type { Changed, Closing, DueCompensation, Ending, RollbackCause, RunSettings, SagaError } from '../types.js'
-import { compensatePolicy } from './calls.js'
+import { compensatePolicy } from '../policy.js'
 import { pivotOf } from './compensation-stack.js'
 import { callOf, settlePivot, type Run } from './run.js'
 import type { SagaState } from './saga-state.js'

@@ -13,7 +13,8 @@ import type {
   StepDeclaration,
   StepDeclarations,
 } from '../types.js'
-import { compensatePolicy, type Calls } from './calls.js'
+import { compensatePolicy } from '../policy.js'
+import type { Calls } from './calls.js'
 
 /** What one run of a saga works with, whichever way it goes, and whether it runs alone or with others. */
 export interface Run {

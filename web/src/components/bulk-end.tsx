@@ -1,5 +1,6 @@
 import { useState } from 'react'
-import { ApiError, endBulk, type Bulk, type Login } from '../api'
+import { endBulk, type Bulk, type Login } from '../api'
+import { atMost, matchingOf } from '../at-most'
 import { counted } from '../figures'
 import { may } from '../rights'
 import { ConfirmForm, DialogButton } from './confirm'
@@ -17,7 +18,7 @@ interface EndProps {
 export function BulkEnd({ bulk, login, onAsked }: EndProps) {
   const canBeUndone = bulk.status !== 'RUNNING'
   if (!may(login, 'operator')) {
-    if (bulk.running === 0 && bulk.completed === 0) return null
+    if (bulk.cancellable === 0 && bulk.completed === 0) return null
     return (
       <p className="quiet-text">
         Operators may cancel the rest, or undo what has completed; you are logged in as a {login.role}.
@@ -26,7 +27,7 @@ export function BulkEnd({ bulk, login, onAsked }: EndProps) {
   }
   return (
     <div className="bulk-end">
-      <EndOne how="cancel" isOffered={bulk.running > 0} {...{ bulk, login, onAsked }} />
+      <EndOne how="cancel" isOffered={bulk.cancellable > 0} {...{ bulk, login, onAsked }} />
       <EndOne how="compensate" isOffered={bulk.completed > 0 && canBeUndone} {...{ bulk, login, onAsked }} />
       {bulk.completed > 0 && !canBeUndone && (
         <p className="hint">What has completed can be undone once it has ended.</p>
@@ -43,7 +44,8 @@ const ways = {
       `${n} would be cancelled: what was done is undone, and what has not begun never begins. What has completed stays.`,
     act: (n: string) => `Cancel ${n}`,
     back: 'Let it go on',
-    of: (bulk: Bulk) => bulk.running,
+    of: (bulk: Bulk) => bulk.cancellable,
+    none: 'There is none left. Close this to see how it stands.',
   },
   compensate: {
     button: 'Undo what has completed…',
@@ -52,6 +54,7 @@ const ways = {
     act: (n: string) => `Undo ${n}`,
     back: 'Leave it as it is',
     of: (bulk: Bulk) => bulk.completed,
+    none: 'None of them can be undone: they have been undone meanwhile, or are past their point of no return.',
   },
 } as const
 
@@ -72,7 +75,7 @@ function EndForm({ bulk, login, how, onAsked, ...dialog }: FormProps) {
 
   async function end(who: { reason: string; actor?: string }) {
     try {
-      onAsked(await endAtMost(number, (expected) => endBulk(bulk.bulkId, how, { ...who, expected })))
+      onAsked(await atMost(number, (expected) => endBulk(bulk.bulkId, how, { ...who, expected })))
     } catch (error) {
       setFound(matchingOf(error))
       throw error
@@ -89,32 +92,7 @@ function EndForm({ bulk, login, how, onAsked, ...dialog }: FormProps) {
       hasLogin={login.login}
       onConfirm={end}
     >
-      {number > 0 ? (
-        <p>{way.says(sagas)}</p>
-      ) : (
-        <p role="status">There is none left. Close this to see how it stands.</p>
-      )}
+      {number > 0 ? <p>{way.says(sagas)}</p> : <p role="status">{way.none}</p>}
     </ConfirmForm>
   )
-}
-
-/** How many it would be, where it was refused for another number. */
-const matchingOf = (error: unknown): number | undefined =>
-  error instanceof ApiError ? error.problem.matching : undefined
-
-/** How often it is asked again while sagas end under the call. */
-const TRIES = 20
-
-/** Who has agreed to a number has agreed to less: of a bulk that runs some have ended before the call is there. */
-async function endAtMost(agreed: number, end: (expected: number) => Promise<Bulk>): Promise<Bulk> {
-  let expected = agreed
-  for (let tries = 1; ; tries++) {
-    try {
-      return await end(expected)
-    } catch (error) {
-      const now = matchingOf(error)
-      if (now === undefined || now === 0 || now > agreed || tries === TRIES) throw error
-      expected = now
-    }
-  }
 }

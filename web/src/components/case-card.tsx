@@ -1,5 +1,4 @@
 import type { Case } from '../cases'
-import { STEPS } from '../failure-choices'
 import { Shape, type Kind } from './shape'
 
 interface CaseCardProps {
@@ -12,20 +11,19 @@ interface CaseCardProps {
 /** A ready-made case: one press starts it; the rest of the card takes it into the form. */
 export function CaseCard({ one, isChosen, onChoose, onStart }: CaseCardProps) {
   const { id, title, shows, forward, back } = one
+  const steps = Object.keys(forward)
   return (
     <li className="case" data-case={id} data-chosen={isChosen || undefined}>
       <div className="case-track" aria-hidden="true">
-        {STEPS.map((step) => (
+        {steps.map((step) => (
           <span className="case-step" key={step}>
             {step}
           </span>
         ))}
-        {forward.map((kinds, index) => (
-          <Shapes key={STEPS[index]} kinds={kinds} />
+        {steps.map((step) => (
+          <Shapes key={step} kinds={forward[step]} />
         ))}
-        {back?.map((kinds, index) => (
-          <Shapes key={`back-${STEPS[index]}`} kinds={kinds} />
-        ))}
+        {back && steps.map((step) => <Shapes key={`back-${step}`} kinds={back[step]} />)}
       </div>
       <h4>
         <button type="button" aria-pressed={isChosen} onClick={onChoose}>
@@ -40,7 +38,7 @@ export function CaseCard({ one, isChosen, onChoose, onStart }: CaseCardProps) {
   )
 }
 
-function Shapes({ kinds }: { kinds: Kind[] }) {
+function Shapes({ kinds = [] }: { kinds: Kind[] | undefined }) {
   return (
     <span className="case-shapes">
       {kinds.map((kind, index) => (

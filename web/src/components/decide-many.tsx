@@ -1,11 +1,13 @@
+import { useQueryClient } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useState, type SubmitEvent } from 'react'
 import { ApiError, decideMany, type DecisionsRequest } from '../api'
+import { atMost } from '../at-most'
 import { counted, numeral } from '../figures'
 import { may } from '../rights'
 import { useActor } from '../use-actor'
 import { useLogin } from '../use-login'
-import { sagasIn, useStuck } from '../use-stuck'
+import { sagasIn, stuckKey, useStuck } from '../use-stuck'
 import { Choice } from './choice'
 import { Field } from './field'
 import './decide-many.css'
@@ -54,6 +56,7 @@ export function DecideMany({ step }: { step: string }) {
 
 function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
   const navigate = useNavigate()
+  const client = useQueryClient()
   const groups = useStuck()?.filter((one) => one.step === step)
   const [errorType, setErrorType] = useState('')
   const [action, setAction] = useState<Action>('retry')
@@ -75,20 +78,24 @@ function DecideForm({ step, hasLogin }: { step: string; hasLogin: boolean }) {
 
   async function decide(event: SubmitEvent) {
     event.preventDefault()
-    if (isAsking) return
+    if (isAsking || matching === undefined) return
     setAsking(true)
     setWrong({})
     try {
-      const { decisionsId } = await decideMany({
-        filter: { step, ...(errorType && { errorType }) },
-        action,
-        reason,
-        ...(!hasLogin && { actor }),
-        perSecond: Number(numbers.perSecond),
-        stopAfterFailures: Number(numbers.stopAfterFailures),
-      })
+      const { decisionsId } = await atMost(matching, (expected) =>
+        decideMany({
+          filter: { step, ...(errorType && { errorType }) },
+          action,
+          reason,
+          ...(!hasLogin && { actor }),
+          perSecond: Number(numbers.perSecond),
+          stopAfterFailures: Number(numbers.stopAfterFailures),
+          expected,
+        }),
+      )
       await navigate({ to: '/decisions/$decisionsId', params: { decisionsId } })
     } catch (error) {
+      await client.invalidateQueries({ queryKey: stuckKey })
       setWrong(explain(error))
       setAsking(false)
     }

@@ -1,41 +1,42 @@
 import './failure-editor.css'
 import {
+  choiceOf,
   hintsOf,
   invokeChoices,
   invokeGroups,
-  serviceOf,
-  STEPS,
   undoChoices,
   undoGroups,
   type Choices,
   type InvokeId,
-  type Step,
   type UndoId,
 } from '../failure-choices'
+import type { StepOfType } from '../use-saga-types'
 
 interface FailureEditorProps {
+  steps: StepOfType[]
   choices: Choices
   onChange: (choices: Choices) => void
   /** What the API finds wrong, by step. */
   errors?: Partial<Record<string, string>>
 }
 
-/** How each of A, B and C is to fail: on its way forward, and when it is undone. */
-export function FailureEditor({ choices, onChange, errors = {} }: FailureEditorProps) {
-  const change = (step: Step, some: Partial<Choices[Step]>) =>
-    onChange({ ...choices, [step]: { ...choices[step], ...some } })
+/** How each step is to fail: on its way forward, and when it is undone. */
+export function FailureEditor({ steps, choices, onChange, errors = {} }: FailureEditorProps) {
+  const change = (step: string, some: Partial<ReturnType<typeof choiceOf>>) =>
+    onChange({ ...choices, [step]: { ...choiceOf(choices, step), ...some } })
   return (
     <div className="failure-editor">
-      {STEPS.map((step) => {
-        const { invoke, undo } = choices[step]
-        const hints = hintsOf(choices[step])
+      {steps.map(({ step, service }) => {
+        const choice = choiceOf(choices, step)
+        const { invoke, undo } = choice
+        const hints = hintsOf(choice)
         const error = errors[step]
         const note = hints.length > 0 || error ? `failures-${step}-note` : undefined
         const shared = { 'aria-describedby': note, 'aria-invalid': error ? true : undefined }
         return (
           <div className="failure-step" key={step}>
             <label htmlFor={`failures-${step}`}>
-              {step} {serviceOf[step]}
+              {step} {service}
             </label>
             <select
               {...shared}

@@ -1,7 +1,8 @@
 import { useEffect, useId, useRef, useState } from 'react'
+import type { SagaTypes } from '../api'
 import type { LogSearch } from '../use-log-tail'
+import { useSagaTypes } from '../use-saga-types'
 
-const services = ['SAGA', 'A', 'B', 'C', 'ROLLBACK', 'COMPENSATE_A', 'COMPENSATE_B', 'COMPENSATE_C']
 const statuses = [
   ...['started', 'completed', 'compensated', 'recovered'],
   ...['success', 'failed', 'stuck', 'decision'],
@@ -20,6 +21,7 @@ interface LogFiltersProps {
 /** Which rows of the log are shown. */
 export function LogFilters({ search, onChange, onClear }: LogFiltersProps) {
   const isFailed = search.status === 'failed'
+  const services = servicesOf(useSagaTypes() ?? [])
   return (
     <search className="log-filters">
       <SagaId value={search.saga ?? ''} onChange={(value) => onChange('saga', value)} />
@@ -40,6 +42,12 @@ export function LogFilters({ search, onChange, onClear }: LogFiltersProps) {
       )}
     </search>
   )
+}
+
+/** What the log's rows are about: the saga, each step forward, the rollback, each step back. */
+function servicesOf(types: SagaTypes['types']): string[] {
+  const steps = [...new Set(types.flatMap((type) => type.steps.map(({ step }) => step)))]
+  return ['SAGA', ...steps, 'ROLLBACK', ...steps.map((step) => `COMPENSATE_${step}`)]
 }
 
 const TYPING_MS = 300

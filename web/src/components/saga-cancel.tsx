@@ -25,27 +25,34 @@ export function SagaCancel({ saga, rows, login }: Props) {
     }
   }
 
-  if (isRunning && !may(login, 'operator')) {
+  if (saga.cancellable && !may(login, 'operator')) {
     return <p className="quiet-text">Operators may cancel it; you are logged in as a {login.role}.</p>
   }
   return (
     <div className="cancel">
-      <DialogButton label={isAsked ? 'Asked to cancel…' : 'Cancel saga…'} isDisabled={isAsked} isOffered={isRunning}>
+      <DialogButton
+        label={isAsked ? 'Asked to cancel…' : 'Cancel saga…'}
+        isDisabled={isAsked}
+        isOffered={saga.cancellable || (isAsked && isRunning)}
+      >
         {(dialog) => (
           <ConfirmForm
             {...dialog}
             title="Cancel this saga?"
-            act={isRunning ? 'Cancel and undo' : undefined}
+            act={saga.cancellable ? 'Cancel and undo' : undefined}
             back="Let it go on"
             reasonHint="It stands in the saga’s log."
             hasLogin={login.login}
             onConfirm={cancel}
           >
-            {isRunning ? (
+            {saga.cancellable ? (
               <WhatIsUndone saga={saga} rows={rows} />
             ) : (
               <p role="status">
-                It has moved on meanwhile, and there is nothing left to cancel. Close this to see how it stands.
+                {isRunning
+                  ? 'It has been cancelled already, or is past its point of no return.'
+                  : 'It has moved on meanwhile, and there is nothing left to cancel.'}{' '}
+                Close this to see how it stands.
               </p>
             )}
           </ConfirmForm>

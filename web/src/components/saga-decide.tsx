@@ -12,6 +12,7 @@ import {
 } from '../api'
 import { may } from '../rights'
 import { counted } from '../figures'
+import { givenUpAfter, tries } from '../policy-words'
 import { useActor } from '../use-actor'
 import { usePlan } from '../use-plan'
 import { Choice } from './choice'
@@ -367,7 +368,7 @@ function backEffects({ compensations }: Saga, step: string): Record<Action, stri
       ? `The undo of ${names} comes next; where that depends on ${step} it may get stuck in turn. The saga`
       : 'The saga'
   return {
-    retry: `Tries the undo of ${step} again, up to 8 times within about 40 s. When it succeeds, ${next}; if it never does, the saga waits for a person again.`,
+    retry: `Tries the undo of ${step} again, up to ${tries.undo} times within about ${givenUpAfter.undo}. When it succeeds, ${next}; if it never does, the saga waits for a person again.`,
     resolve: `Says that you have undone ${step} yourself. It is not called again, and ${next}. Undo it first: what a check at the end still finds is only written to the log.`,
     skip: `Leaves what ${step} did where it is, for good. ${goesOn} ends as Partially compensated.`,
   }

@@ -1,7 +1,8 @@
 import type { RefObject, SubmitEvent } from 'react'
 import type { CreateUserRequest } from '../api'
-import { describe, noneFails, serviceOf, STEPS, type Choices } from '../failure-choices'
+import { describe, noneFails, type Choices } from '../failure-choices'
 import type { FailureRights } from '../use-failures'
+import type { StepOfType } from '../use-saga-types'
 import { fields, type Wrong } from '../use-start'
 import { FailureEditor } from './failure-editor'
 import { Field } from './field'
@@ -11,6 +12,7 @@ export type Values = Pick<CreateUserRequest, 'username' | 'address' | 'payment'>
 interface StartFormProps {
   form: RefObject<HTMLFormElement | null>
   values: Values
+  steps: StepOfType[]
   /** Undefined: what is set for everybody. */
   choices: Choices | undefined
   failures: FailureRights
@@ -24,7 +26,7 @@ interface StartFormProps {
 
 /** The saga that is to be started, in every detail. */
 export function StartForm(props: StartFormProps) {
-  const { form, values, choices, failures, wrong, isStarting, isAskingAgain, onWrite, onChoose, onStart } = props
+  const { form, values, steps, choices, failures, wrong, isStarting, isAskingAgain, onWrite, onChoose, onStart } = props
 
   function submit(event: SubmitEvent) {
     event.preventDefault()
@@ -78,10 +80,10 @@ export function StartForm(props: StartFormProps) {
         {choices === undefined ? (
           failures.inForce && (
             <ul className="start-in-force" aria-label="Set for everybody">
-              {STEPS.map((step) => (
+              {steps.map(({ step, service }) => (
                 <li key={step}>
                   <strong>
-                    {step} {serviceOf[step]}
+                    {step} {service}
                   </strong>{' '}
                   {describe(failures.inForce?.[step])}
                 </li>
@@ -90,8 +92,8 @@ export function StartForm(props: StartFormProps) {
           )
         ) : (
           <>
-            <FailureEditor choices={choices} onChange={onChoose} errors={wrong.at} />
-            {STEPS.some((step) => choices[step].invoke.startsWith('second')) && (
+            <FailureEditor steps={steps} choices={choices} onChange={onChoose} errors={wrong.at} />
+            {Object.values(choices).some((one) => one?.invoke.startsWith('second')) && (
               <p className="hint">
                 A saga’s own calls are counted for it alone: the first goes well, so there is a second only where it is
                 tried again. To see every second saga meet a failure, choose “As set for everybody”.

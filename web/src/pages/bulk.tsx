@@ -89,7 +89,9 @@ function Shown({ bulk, pace, onTold }: { bulk: Bulk; pace: Pace; onTold: (bulk: 
   const { bulkId, total, rejected, rejections, failures, startedAt, endedAt, links } = bulk
   return (
     <>
-      {bulk.status === 'PAUSED' && login && <Paused bulk={bulk} login={login} onResumed={onTold} />}
+      {bulk.status === 'PAUSED' && bulk.cancellable > 0 && login && (
+        <Paused bulk={bulk} login={login} onResumed={onTold} />
+      )}
       <p className="tell" role="status">
         {tellBulk(bulk)}
       </p>
@@ -162,7 +164,7 @@ function Paused({ bulk, login, onResumed }: { bulk: Bulk; login: Login; onResume
   return (
     <section className="bulk-paused" aria-labelledby="paused-title">
       <h3 id="paused-title">
-        <Shape kind="warning" /> Paused, with {counted(bulk.running, 'saga')} to go
+        <Shape kind="warning" /> Paused, with {counted(bulk.cancellable, 'saga')} to go
       </h3>
       <p role="alert">{bulk.pausedBecause ?? 'It does not say why.'}</p>
       {may(login, 'operator') ? (

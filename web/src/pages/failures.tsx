@@ -2,18 +2,9 @@ import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { useId, useState, type SubmitEvent } from 'react'
 import { ApiError, messageOf, putFailures, type Failures, type Login } from '../api'
 import { FailureEditor } from '../components/failure-editor'
-import {
-  demo,
-  describe,
-  fromFailures,
-  isSame,
-  noneFails,
-  serviceOf,
-  STEPS,
-  toFailures,
-  type Choices,
-} from '../failure-choices'
+import { demo, describe, fromFailures, isSame, noneFails, toFailures, type Choices } from '../failure-choices'
 import { failuresKey, useFailures } from '../use-failures'
+import { useSteps, type StepOfType } from '../use-saga-types'
 import { useLogin } from '../use-login'
 import './failures.css'
 
@@ -25,26 +16,29 @@ export function FailuresPage() {
 
 function FailuresOf({ login }: { login: Login }) {
   const { inForce, whyNot, error } = useFailures(login)
+  const steps = useSteps()
   return (
     <main className="failures-page">
       <h2>What fails on purpose</h2>
-      <p className="failures-lead">How A, B and C fail on purpose, in every saga that brings no failures of its own.</p>
-      {inForce ? (
+      <p className="failures-lead">
+        How the services fail on purpose, in every saga that brings no failures of its own.
+      </p>
+      {inForce && steps ? (
         <>
           <section aria-labelledby="in-force-title">
             <h3 id="in-force-title">In force now</h3>
             <dl className="in-force">
-              {STEPS.map((step) => (
+              {steps.map(({ step, service }) => (
                 <div key={step}>
                   <dt>
-                    {step} {serviceOf[step]}
+                    {step} {service}
                   </dt>
                   <dd>{describe(inForce[step])}</dd>
                 </div>
               ))}
             </dl>
           </section>
-          {whyNot === undefined ? <ChangeForm inForce={inForce} /> : <p className="refused">{whyNot}</p>}
+          {whyNot === undefined ? <ChangeForm steps={steps} inForce={inForce} /> : <p className="refused">{whyNot}</p>}
         </>
       ) : (
         <p className="blank" role="status">
@@ -63,13 +57,13 @@ interface Wrong {
 const nothingWrong: Wrong = { at: {}, details: [] }
 
 /** Starts from what was in force when the page was opened. */
-function ChangeForm({ inForce }: { inForce: Required<Failures> }) {
+function ChangeForm({ steps, inForce }: { steps: StepOfType[]; inForce: Failures }) {
   const client = useQueryClient()
-  const [json, setJson] = useState(() => pretty(inForce))
+  const [json, setJson] = useState(() => pretty(steps, inForce))
   const [isJson, setIsJson] = useState(() => fromFailures(inForce) === undefined)
   const [wrong, setWrong] = useState(nothingWrong)
   const parsed = parse(json)
-  const choices = isFailures(parsed) ? fromFailures(parsed) : undefined
+  const choices = isFailures(steps, parsed) ? fromFailures(parsed) : undefined
   const id = useId()
 
   const change = useMutation({
@@ -84,7 +78,7 @@ function ChangeForm({ inForce }: { inForce: Required<Failures> }) {
     change.reset()
   }
 
-  const choose = (choices: Choices) => write(pretty(toFailures(choices)))
+  const choose = (choices: Choices) => write(pretty(steps, toFailures(choices)))
 
   function submit(event: SubmitEvent) {
     event.preventDefault()
@@ -129,7 +123,7 @@ function ChangeForm({ inForce }: { inForce: Required<Failures> }) {
             aria-invalid={wrong.details.length > 0 || undefined}
           />
           <p className="hint" id={`${id}-hint`}>
-            {'{"A": failure or a list of them, "B": …, "C": …}; of a list the first that fires wins. A failure is '}
+            {`{${steps.map(({ step }, i) => `"${step}": ${i === 0 ? 'failure or a list of them' : '…'}`).join(', ')}}; of a list the first that fires wins. A failure is `}
             <code>
               {
                 '{"mode":"none|alternate|always|first|rate","n","rate","when":"before|after","kind":"error|hang|crash|reject","on":"invoke|compensate"}'
@@ -138,11 +132,11 @@ function ChangeForm({ inForce }: { inForce: Required<Failures> }) {
           </p>
         </div>
       ) : (
-        <FailureEditor choices={choices} onChange={choose} errors={wrong.at} />
+        <FailureEditor steps={steps} choices={choices} onChange={choose} errors={wrong.at} />
       )}
       <p className="failures-warning">
-        This replaces all that is in force, for A, B and C at once, and starts its counts anew. It also meets the sagas
-        under way from their next attempt on.
+        This replaces all that is in force, for all services at once, and starts its counts anew. It also meets the
+        sagas under way from their next attempt on.
       </p>
       <button type="submit" className="primary" aria-busy={change.isPending}>
         Put it in force
@@ -203,18 +197,19 @@ function parse(json: string): unknown {
 }
 
 /** Roughly: the API has the last word. */
-function isFailures(value: unknown): value is Failures {
+function isFailures(steps: StepOfType[], value: unknown): value is Failures {
+  const isStep = (name: string) => steps.some(({ step }) => step === name)
   return (
     isObject(value) &&
-    Object.entries(value).every(([step, failures]) => /^[ABC]$/.test(step) && [failures].flat().every(isObject))
+    Object.entries(value).every(([name, failures]) => isStep(name) && [failures].flat().every(isObject))
   )
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 /** One failure a line, without what goes without saying. */
-function pretty(failures: Failures): string {
-  const lines = STEPS.map((step) => {
+function pretty(steps: StepOfType[], failures: Failures): string {
+  const lines = steps.map(({ step }) => {
     const list = [failures[step] ?? { mode: 'none' as const }].flat().map((one) => {
       const { when, kind, on, ...rest } = one
       return JSON.stringify({

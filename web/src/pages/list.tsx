@@ -79,9 +79,11 @@ export function ListPage() {
       </div>
       {bulk !== undefined && <OfBulk bulkId={bulk} onAny={() => change({ bulk: '' })} />}
       {status === 'NEEDS_ATTENTION' &&
-        (bulk !== undefined ? (
-          <p className="hint of-bulk-decide">
-            To decide for many at once, of this bulk and all others, take the bulk out of the filter.
+        (bulk !== undefined || q !== undefined ? (
+          <p className="hint of-part-decide">
+            One decision for many is for all sagas that are stuck on a step, and this list shows only some of them. To
+            decide for many at once, take {[q && 'the search', bulk && 'the bulk'].filter(Boolean).join(' and ')} out of
+            the filter; or open the sagas below one by one.
           </p>
         ) : step === undefined ? (
           <StuckSteps />

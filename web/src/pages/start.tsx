@@ -13,7 +13,8 @@ import { may } from '../rights'
 import { useFailures, type FailureRights } from '../use-failures'
 import { useLogin } from '../use-login'
 import { isEnded } from '../use-saga'
-import { useStart } from '../use-start'
+import { useSteps } from '../use-saga-types'
+import { isField, useStart } from '../use-start'
 import { useStarted, type Started } from '../use-started'
 import './start.css'
 
@@ -66,6 +67,7 @@ interface StarterProps {
 function Starter({ login, failures, started, onAccepted }: StarterProps) {
   const navigate = useNavigate()
   const form = useRef<HTMLFormElement>(null)
+  const steps = useSteps() ?? []
   const [values, setValues] = useState(example)
   const [chosen, setChosen] = useState(cases[0])
   const [picked, setChoices] = useState<Choices | undefined>(cases[0]?.choices)
@@ -85,7 +87,7 @@ function Starter({ login, failures, started, onAccepted }: StarterProps) {
   function choose(one: (typeof cases)[number]) {
     setChosen(one)
     setChoices(one.choices)
-    settle((name) => /^[ABC]$/.test(name))
+    settle((name) => !isField(name))
   }
 
   function change(next: Choices | undefined) {
@@ -93,7 +95,7 @@ function Starter({ login, failures, started, onAccepted }: StarterProps) {
     const isStill = next && chosen?.choices ? isSame(next, chosen.choices) : next === chosen?.choices
     if (!isStill)
       setChosen(cases.find((one) => (next && one.choices ? isSame(next, one.choices) : next === one.choices)))
-    settle((name) => /^[ABC]$/.test(name))
+    settle((name) => !isField(name))
   }
 
   function write(name: string, value: string) {
@@ -130,6 +132,7 @@ function Starter({ login, failures, started, onAccepted }: StarterProps) {
         <StartForm
           form={form}
           values={values}
+          steps={steps}
           choices={choices}
           failures={failures}
           wrong={wrong}
