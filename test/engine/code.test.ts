@@ -57,7 +57,7 @@ test.concurrent.each<[bug: string, error: { type: string; message: string }, fai
   ['an Error before the first step', { type: 'Error', message: 'it went wrong' }],
   ['a TypeError', { type: 'TypeError', message: expect.stringContaining("reading 'to'") as unknown as string }],
   ['a text thrown', { type: 'Error', message: 'it went wrong' }],
-  ['nothing thrown', { type: 'Error', message: 'undefined' }],
+  ['nothing thrown', { type: 'Error', message: 'undefined was thrown, with no text that says why' }],
   ['an object thrown that has no text', { type: 'Error', message: expect.any(String) as unknown as string }],
   [
     'an Error whose message no database takes',
