@@ -3,7 +3,7 @@ import { expect, test } from '@jest/globals'
 import { query } from './helpers/shared.js'
 import { makeDatabase } from './helpers/system.js'
 
-const SET = 'SELECT failures, generation FROM failure_injection'
+const SET = 'SELECT failures, generation::integer FROM failure_injection'
 
 const once = (when: 'before' | 'after') => ({ mode: 'alternate', when, kind: 'error', on: 'invoke' })
 

@@ -70,6 +70,7 @@ test('a worker that has lost PostgreSQL keeps no saga from the others, and stops
     timeoutMs: 150_000,
   })
   await lost.stop()
+  await expect(lost.done).resolves.toBeUndefined()
 }, 240_000)
 
 test('a worker stops while PostgreSQL is unreachable and sagas are under way', async () => {
@@ -83,4 +84,5 @@ test('a worker stops while PostgreSQL is unreachable and sagas are under way', a
   })
   relay.cut()
   await worker.stop()
+  await expect(worker.done).resolves.toBeUndefined()
 }, 60_000)

@@ -87,8 +87,11 @@ test("a participant's server does not start on a database without its barrier", 
       ...{ participant: effectService('flight'), databaseUrl, host: '127.0.0.1', port: 0, failureInjection },
       logger: pino({ level: 'silent' }),
     })
-  await expect(start(false)).rejects.toThrow('The database lacks sql/service/0001_saga_barrier.sql of the saga engine.')
-  await pool.query(textOf('service/0001_saga_barrier.sql'))
+  const [first, fourth] = ['service/0001_saga_barrier.sql', 'service/0004_saga_barrier_forbidden.sql']
+  await expect(start(false)).rejects.toThrow(`The database lacks sql/${first}, sql/${fourth} of the saga engine.`)
+  await pool.query(textOf(first))
+  await expect(start(false)).rejects.toThrow(`The database lacks sql/${fourth} of the saga engine.`)
+  await pool.query(textOf(fourth))
   await expect(start(true)).rejects.toThrow('The database lacks sql/service/0002_failure_call.sql of the saga engine.')
   await (await start(false)).stop()
 })

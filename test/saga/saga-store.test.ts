@@ -10,7 +10,7 @@ import { PayloadKeys } from '../../src/saga/node/payload-keys.js'
 import type { SagaRecord } from '../../src/saga/node/saga-record.js'
 import { hashedText, SagaStore } from '../../src/saga/node/saga-store.js'
 import type { SagaType } from '../../src/saga/node/saga-type.js'
-import type { Json, StepDeclarations } from '../../src/saga/types.js'
+import type { Json, Outcome, SagaError, StepDeclarations } from '../../src/saga/types.js'
 import { createUser } from '../../src/workflows/create-user-input.js'
 import { createUserSaga } from '../../src/workflows/create-user.js'
 import { makeDatabase } from '../helpers/system.js'
@@ -64,6 +64,23 @@ test('a saga has its whole time, whatever the clock of its worker says', async (
   } finally {
     ahead.mockRestore()
   }
+})
+
+test('a refusal stays why a saga rolls back, also if the step is asked once more after it was settled', async () => {
+  const sagaId = await open()
+  const refused = { type: 'Rejected', message: 'sold out' }
+  const late = { type: 'LateInvoke', message: 'C has been compensated already' }
+  const order = { ...invokeA, step: 'C', service: 'payment', kind: 'pivot' as const }
+  const ended = (error: SagaError, outcome: Outcome) => ({
+    ...{ entryId: randomUUID(), order, startedAt: new Date(), endedAt: new Date() },
+    end: { kind: 'failed' as const, outcome, error },
+  })
+  await store.endAttempt(sagaId, ended(refused, 'rejected'))
+  await store.endAttempt(sagaId, ended(late, 'unknown'))
+  await store.claimRollback(sagaId, { cause: { failedStep: 'C', error: late }, reached: ['C'] })
+  const record = await store.get(sagaId)
+  expect(record).toMatchObject({ failedStep: 'C', error: refused })
+  expect(record?.steps[2]).toMatchObject({ outcome: 'rejected', error: refused, attempts: 2 })
 })
 
 /** Each write for itself, and all that are made at the same time as one statement. */
@@ -324,8 +341,8 @@ test('a saga that was written down before such input was refused opens as it is'
   const input = { id: 2 ** 53 }
   await own.writeIntent({ sagaId, saga: odd, steps: {}, input: { id: 1 }, maxOpen: 500 })
   const { rows } = await pool.query(
-    `UPDATE saga SET input = $2, input_hash = $3 WHERE saga_id = $1 RETURNING saga_id`,
-    [sagaId, JSON.stringify(input), new PayloadKeys([]).hash(hashedText(input, undefined))],
+    `UPDATE saga SET input = $2, sealing = 0, input_hash = $3 WHERE saga_id = $1 RETURNING saga_id`,
+    [sagaId, JSON.stringify(input), (await store.keys()).hash(hashedText(input, undefined))],
   )
   expect(rows).toHaveLength(1)
   const opening = await own.open(sagaId, { type: 'oddSaga', steps: {}, input, firstRunId: 'run' }, times)
@@ -339,10 +356,11 @@ test.each([
   ['a number that is none', -Infinity, 'it is not a finite number'],
 ])('a decision whose input has %s is refused, and nothing is written', async (_what, input, words) => {
   const sagaId = await parked()
-  const before = await store.get(sagaId)
+  const written = async () => ({ ...(await store.get(sagaId)), readAt: null })
+  const before = await written()
   const decision = { step: 'B', action: 'retry' as const, reason: 'mended', actor: 'grace', input: input as Json }
   expect(await store.decide(sagaId, decision)).toEqual({ kind: 'refused', why: expect.stringContaining(words) })
-  expect(await store.get(sagaId)).toEqual(before)
+  expect(await written()).toEqual(before)
 })
 
 test.each([null, false, 0, ''])('a decision with the input %p is kept with it', async (input) => {

@@ -92,17 +92,18 @@ function afterInvoke(
   const attempts = before.attempts + 1
   const late = record.fate !== 'open' || before.status === 'succeeded' || isOvertaken(before, order)
   const failed = end.kind === 'failed'
+  const said = failed ? saidBy(before, end) : undefined
   const step: StepRecord = late
     ? { ...before, attempts }
     : {
         ...withoutError(before),
         status: failed ? 'running' : 'succeeded',
-        outcome: failed ? end.outcome : 'applied',
+        outcome: said?.outcome ?? 'applied',
         attempts,
         startedAt: before.startedAt ?? startedAt.toISOString(),
         endedAt: endedAt.toISOString(),
         ...(input !== undefined && { input }),
-        ...(failed && { error: end.error }),
+        ...(said && { error: said.error }),
       }
   const message = failed ? sentence(end.error) : end.message
   const entry = {
@@ -118,6 +119,17 @@ function afterInvoke(
     entries: [entry],
     changed: { step: { ...toStepView(step), ...(step.input !== undefined && { input: step.input }) } },
   }
+}
+
+/**
+ * What a step failed with. A call that came after the step was settled or compensated says nothing of why: what an earlier
+ * attempt said of it stays, such as the refusal of a pivot whose run was lost before it told of that.
+ */
+function saidBy(
+  { outcome, error }: StepRecord,
+  end: AttemptEnd['end'] & { kind: 'failed' },
+): { outcome: Outcome; error: SagaError } {
+  return end.error.type === FailureType.LateInvoke && outcome && error ? { outcome, error } : end
 }
 
 /** A pivot's barrier has said that it took effect. */

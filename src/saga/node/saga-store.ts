@@ -1,13 +1,5 @@
 import { withTransaction, type Client, type Pool, type Queryable } from './db.js'
-import {
-  FailureType,
-  deadlineExceeded,
-  invalidInput,
-  lateInvoke,
-  sagaIdTaken,
-  storable,
-  type InputProblem,
-} from '../errors.js'
+import { FailureType, deadlineExceeded, invalidInput, lateInvoke, sagaIdTaken, type InputProblem } from '../errors.js'
 import { inWords, problemsOf } from '../exact-json.js'
 import type { Failure, Failures } from '../failure.js'
 import type {
@@ -751,10 +743,12 @@ export class SagaStore {
     )
   }
 
-  /** The cause in words for people: who cancelled and why, and no secret in any of it. */
+  /** The cause in words for people: who cancelled and why, what a step first failed with, and no secret in any of it. */
   #speak(record: SagaRecord, cause: RollbackCause, keys: PayloadKeys): RollbackCause {
     const isCancel = cause.failedStep === null && cause.error.type === FailureType.Cancelled
-    const spoken = isCancel ? cancelCause(record.cancel) : cause
+    const { error } = record.steps.find(({ step }) => step === cause.failedStep) ?? {}
+    const isLate = cause.error.type === FailureType.LateInvoke && error !== undefined
+    const spoken = isCancel ? cancelCause(record.cancel) : isLate ? { ...cause, error } : cause
     const message = redacted(spoken.error.message, this.#known(record, keys), idsOf(record))
     return { ...spoken, error: { ...spoken.error, message } }
   }

@@ -52,9 +52,17 @@ export function masked(value: Json, secrets: readonly string[]): Json {
 
 /** Every text in a value, and every number long enough to be one. */
 export function textsOf(value: unknown): string[] {
-  if (typeof value === 'string') return [value]
-  if (typeof value === 'number') return String(value).length >= DIGITS ? [String(value)] : []
-  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsOf) : []
+  const texts: string[] = []
+  // No recursion: what was refused may be nested too deeply for one.
+  const left = [value]
+  while (left.length > 0) {
+    const one = left.pop()
+    if (typeof one === 'string') texts.push(one)
+    else if (typeof one === 'number' && String(one).length >= DIGITS) texts.push(String(one))
+    else if (typeof one === 'object' && one !== null)
+      for (const inner of Object.values(one).toReversed()) left.push(inner)
+  }
+  return texts
 }
 
 /**
