@@ -18,13 +18,15 @@ export interface LinkOptions {
 
 /** The whole saga as the API answers it. */
 export function toSaga(record: SagaRecord, links: LinkOptions): Saga {
-  const { userId, ...saga } = toView(withRunning(record)) as Omit<Saga, 'cancellable' | 'links' | 'userId'> & UserId
+  const { userId, ...saga } = toView(withRunning(record)) as Omit<Saga, 'links' | 'userId'> & UserId
   return {
     ...saga,
     // A number in sagas that completed before ids were strings.
     ...(userId !== undefined && { userId: String(userId) }),
-    cancellable: isCancellable(record),
-    links: toLinks(record, links),
+    links: {
+      ...toLinks(record, links),
+      ...(isCancellable(record) && { cancel: `/saga/${encodeURIComponent(record.sagaId)}/cancel` }),
+    },
   }
 }
 

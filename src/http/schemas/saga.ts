@@ -17,6 +17,11 @@ export const SagaLinks = Type.Object({
   logs: Type.String(),
   events: Type.String(),
   temporal: Type.String(),
+  cancel: Type.Optional(
+    Type.String({
+      description: 'Of the whole saga, if a cancel would stop it now. One that was asked to cancel has none.',
+    }),
+  ),
 })
 
 /** One declared step. `unknown`: whether it took effect is not known. */
@@ -60,9 +65,6 @@ export const Saga = Type.Object(
     endedAt: Type.Optional(dateTime),
     /** The bulk that it is of. */
     bulkId: Type.Optional(Type.String()),
-    cancellable: Type.Boolean({
-      description: 'Whether a cancel would stop it now. One that was asked to cancel is not.',
-    }),
     steps: Type.Array(SagaStep),
     compensations: Type.Array(SagaCompensation),
     links: SagaLinks,

@@ -14,6 +14,7 @@ interface Props {
 export function SagaCancel({ saga, rows, login }: Props) {
   const [isAsked, setAsked] = useState(false)
   const isRunning = saga.status === 'RUNNING'
+  const isCancellable = saga.links.cancel !== undefined
 
   async function cancel(who: Parameters<typeof cancelSaga>[1]) {
     try {
@@ -25,7 +26,7 @@ export function SagaCancel({ saga, rows, login }: Props) {
     }
   }
 
-  if (saga.cancellable && !may(login, 'operator')) {
+  if (isCancellable && !may(login, 'operator')) {
     return <p className="quiet-text">Operators may cancel it; you are logged in as a {login.role}.</p>
   }
   return (
@@ -33,19 +34,19 @@ export function SagaCancel({ saga, rows, login }: Props) {
       <DialogButton
         label={isAsked ? 'Asked to cancel…' : 'Cancel saga…'}
         isDisabled={isAsked}
-        isOffered={saga.cancellable || (isAsked && isRunning)}
+        isOffered={isCancellable || (isAsked && isRunning)}
       >
         {(dialog) => (
           <ConfirmForm
             {...dialog}
             title="Cancel this saga?"
-            act={saga.cancellable ? 'Cancel and undo' : undefined}
+            act={isCancellable ? 'Cancel and undo' : undefined}
             back="Let it go on"
             reasonHint="It stands in the saga’s log."
             hasLogin={login.login}
             onConfirm={cancel}
           >
-            {saga.cancellable ? (
+            {isCancellable ? (
               <WhatIsUndone saga={saga} rows={rows} />
             ) : (
               <p role="status">
