@@ -1,8 +1,15 @@
+import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Logger } from 'pino'
 import { isInBulk, type SagaRecord } from '../saga/node/saga-record.js'
 import { CHANGES, readChange, type Standing } from '../saga/node/saga-row.js'
+
+/**
+ * The connection is asked so often whether it is still there, and has so long to answer: one whose other end has gone without
+ * a word, as behind a firewall that has forgotten it, would be silent for the two hours of TCP's own keep-alive.
+ */
+const CHECK_MS = { every: 10_000, within: 5_000 }
 
 /** Told nothing where something may have been missed. */
 type Wake = (standing?: Standing) => void
@@ -45,11 +52,14 @@ export class SagaFeed {
   }
 
   async #listen(): Promise<void> {
+    const socket = new Socket()
     const client = new Client({
       connectionString: this.databaseUrl,
       application_name: 'saga-feed',
       connectionTimeoutMillis: 4_000,
+      query_timeout: CHECK_MS.within,
       keepAlive: true,
+      stream: () => socket,
     })
     client.on('notification', ({ payload = '' }) => {
       const { sagaId, standing } = readChange(payload)
@@ -63,8 +73,11 @@ export class SagaFeed {
       client.end().catch(() => {})
       throw error
     }
+    // It is told of an end, and only of that.
+    const check = setInterval(() => void client.query('SELECT 1').catch(() => socket.destroy()), CHECK_MS.every)
     // Only now: a client whose connect failed says 'end' as well, and each one heard would begin another reconnect.
     client.once('end', () => {
+      clearInterval(check)
       if (!this.#stopping.signal.aborted) void this.#reconnect()
     })
     this.#client = client
