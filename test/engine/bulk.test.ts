@@ -88,6 +88,8 @@ test('each saga of a bulk ends as it would alone, and the bulk counts them', asy
     partiallyCompensated: 0,
     needsAttention: 1,
     running: 0,
+    compensating: 0,
+    cancellable: 0,
     rejected: 0,
     rejections: [],
   })
