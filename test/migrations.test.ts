@@ -23,7 +23,7 @@ test.each([
   const database = await makeDatabase(`demo-failures-${generation}`)
   await query(database, 'UPDATE failure_injection SET failures = $1, generation = $2', [failures, generation])
 
-  await query(database, readFileSync('sql/0020_demo_failures.sql', 'utf8'))
+  await query(database, readFileSync('sql/0019_demo_failures.sql', 'utf8'))
 
   expect(await query(database, SET)).toEqual([{ failures, generation }])
 })

@@ -401,7 +401,7 @@ class Handler(BaseHTTPRequestHandler):
             if "\x00" in flat(body):
                 raise ValueError("NUL")
             flat(body).encode("utf-8")
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):
             raise invalid("The body is not valid JSON that can be kept.") from None
         if not isinstance(body, dict):
             raise invalid("The body is not right: it must be an object.")

@@ -284,8 +284,8 @@ export interface RunSettings {
   regularOnly: boolean
   /**
    * How a run behaves, recorded with its opening, so that a history replays as it was made. Left out by workers of an earlier
-   * version. From 2 on a workflow task with large answers is ended, and the namespace is asked for the search attribute each
-   * time before it is set.
+   * version. From 2 on a workflow task with large answers is ended, inputs of steps have a largest size, and the namespace is
+   * asked for the search attribute each time before it is set.
    */
   version?: 2
 }

@@ -41,5 +41,6 @@ test('readers are woken, and told of changes again, after the connection has fal
   await until('readers are woken', () => told.length > 0)
   await query(database, `SELECT pg_notify('saga_changed', 'open RUNNING a')`)
   await until('they are told of a change', () => told.includes('RUNNING'))
+  expect(told.at(-1)).toBe('RUNNING')
   await feed.stop()
 })

@@ -507,6 +507,50 @@ test('what a person corrects of a retriable step is masked where the step is sho
   expect(JSON.stringify(rows)).not.toMatch(/9929|9016/)
 })
 
+test('an opening answers with what the steps were given only as far as it is small', async () => {
+  const sagaId = await open()
+  const large = { document: 'x'.repeat(150_000) }
+  for (const step of ['A', 'B', 'C']) {
+    const order = { ...invokeA, step, input: large }
+    const end = { kind: 'applied' as const, message: 'applied' }
+    const times = { startedAt: new Date(), endedAt: new Date() }
+    await store.endAttempt(sagaId, { entryId: randomUUID(), order, ...times, input: large, end })
+  }
+  const opening = await openedBy(store, sagaId)
+  expect(opening).toMatchObject({ go: 'forward', inputs: { A: large } })
+  expect(JSON.stringify(opening).length).toBeLessThan(300_000)
+})
+
+test('a cancel does not wait for a key that is gone', async () => {
+  const sagaId = await intend(withKeys())
+  const cancel = { actor: 'grace', reason: 'no longer needed' }
+  expect(await store.requestCancel(sagaId, cancel)).toMatchObject({ sagaId })
+  expect((await rowOf(sagaId)).cancel).toMatchObject(cancel)
+})
+
+test('with the key of a decision gone, a saga whose input has no secrets takes the next one, too', async () => {
+  const [before, after] = [{ id: 'old', key: createSecretKey(randomBytes(32)) }, k1]
+  const open = { ...createUser, secrets: () => [] }
+  const [both, one] = [[before, after], [after]].map(
+    (keys) => new SagaStore(pool, [open], { payloadKeys: new PayloadKeys(keys) }),
+  ) as [SagaStore, SagaStore]
+  const sagaId = randomUUID()
+  await one.writeIntent({ sagaId, saga: open, steps: createUserSaga.steps, input, maxOpen: 500 })
+  await openedBy(one, sagaId)
+  await one.claimRollback(sagaId, { cause: { failedStep: 'C', error: failure.error }, reached: ['C'] })
+  await one.park(sagaId, { step: 'C', at: 'compensate', error: failure.error, decisions: 0 })
+  const decision = {
+    step: 'C',
+    action: 'retry' as const,
+    reason: 'mended',
+    actor: 'grace',
+    input: { payment: 'first' },
+  }
+  expect(await both.decide(sagaId, decision)).toMatchObject({ kind: 'recorded' })
+  const next = { ...decision, input: { payment: 'second' } }
+  expect(await one.decide(sagaId, next)).toMatchObject({ kind: 'recorded', decision: { number: 2 } })
+})
+
 test('with the key of a decision gone, the next decision takes its place, and the saga goes on', async () => {
   const [before, after] = [{ id: 'old', key: createSecretKey(randomBytes(32)) }, k1]
   const [both, one] = [

@@ -173,7 +173,7 @@ const accepted = {
 export async function readBulk(pool: Pool, bulks: SagaBulks, id: string): Promise<Bulk> {
   const bulk = isBulkId(id) ? await bulks.get(id) : undefined
   if (!bulk) throw unknownBulk(id)
-  const cancellable = bulk.statuses.RUNNING ? await countCancellable(pool, id) : 0
+  const cancellable = bulk.statuses.RUNNING || bulk.statuses.NEEDS_ATTENTION ? await countCancellable(pool, id) : 0
   return toBulk(bulk, await bulks.failures(id), cancellable)
 }
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { activityInfo } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
-import { awayMessage, isDatabaseAway, isPassing, refusedStatement, whileAway } from './db.js'
+import { awayMessage, isDatabaseAway, isLockedOut, isPassing, refusedStatement, whileAway } from './db.js'
 import {
   FailureType,
   decisionRefused,
@@ -296,7 +296,9 @@ export function makeSagaCalls(options: SagaActivityOptions): SagaCalls {
       try {
         const as = participant(declared[step]?.service ?? step, undefined)
         // What took effect on the way forward stays, and answers a call that is made again.
-        await withinTime<unknown>(VERIFY_MS, op === 'invoke' ? as.settle(key) : as.forbid(key), () => {})
+        const tell = () => withinTime<unknown>(VERIFY_MS, op === 'invoke' ? as.settle(key) : as.forbid(key), () => {})
+        // The call may hold its row. It was given up 5 s ago at most, and is ended after 10 s in all: twice 3 s outlast it.
+        await tell().catch((error: unknown) => (isLockedOut(error) ? tell() : Promise.reject(error)))
       } catch (error) {
         const err = loggedError(error, secrets)
         logger.warn({ ...key, err }, 'A call that is still on its way may take effect behind a decision')

@@ -37,7 +37,7 @@ const DEADLOCK = '40P01'
 const TRIES = 5
 
 /** Knows what is secret of a saga. */
-type Store = Pick<SagaStore, 'secretsOf'>
+type Store = Pick<SagaStore, 'keys' | 'readableSecretsOf'>
 
 /** As POST /saga/{id}/cancel takes them: what goes forward, and is not past its point of no return. */
 const CANCELLABLE = `bulk_id = $1 AND fate = 'open' AND cancel IS NULL AND handed_over_at IS NULL
@@ -57,8 +57,10 @@ const COMPENSABLE = `bulk_id = $1 AND fate = 'completed'
  * Wants every saga of a bulk cancelled that can still be: those that are under way roll back by their next attempt, those
  * that have not begun with the first they do.
  */
-export function cancelBulk(pool: Pool, store: Store, order: EndOrder): Promise<EndAnswer> {
+export async function cancelBulk(pool: Pool, store: Store, order: EndOrder): Promise<EndAnswer> {
   const { bulkId, expected } = order
+  // Here, for it may take a connection of its own.
+  await store.keys()
   return ending(pool, order, CANCELLABLE, async (tx) => {
     const cancel = { ...(await spoken(tx, store, order, CANCELLABLE)), at: new Date().toISOString() }
     const { rows } = await tx.query<Pick<SagaRecord, 'sagaId' | 'carriedBy'>>(
@@ -76,13 +78,14 @@ export function cancelBulk(pool: Pool, store: Store, order: EndOrder): Promise<E
 }
 
 /** Opens every saga of a bulk again that has completed and can be compensated; the bulk's run has them from then on. */
-export function compensateBulk(
+export async function compensateBulk(
   pool: Pool,
   store: Store,
   order: EndOrder,
   onLogged: OnLogged = () => {},
 ): Promise<EndAnswer> {
   const { bulkId, expected } = order
+  await store.keys()
   return ending(pool, order, COMPENSABLE, async (tx) => {
     const cause = compensationCause(await spoken(tx, store, order, COMPENSABLE))
     let written = 0
@@ -121,7 +124,7 @@ async function spoken(
 ): Promise<Pick<EndOrder, 'reason' | 'actor'>> {
   const { rows } = await tx.query<WithSecrets>(`SELECT ${withSecrets} FROM saga WHERE ${condition}`, [bulkId])
   const secrets = new Set<string>()
-  for (const row of rows) for (const secret of await store.secretsOf(row)) secrets.add(secret)
+  for (const row of rows) for (const secret of await store.readableSecretsOf(row)) secrets.add(secret)
   return { reason: redacted(reason, [...secrets], [bulkId]), actor: redacted(actor, [...secrets]) }
 }
 

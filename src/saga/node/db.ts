@@ -239,6 +239,11 @@ export function awayMessage(error: unknown): string {
     : 'PostgreSQL was away'
 }
 
+/** Whether a statement has waited too long for a row that another transaction holds. */
+export function isLockedOut(error: unknown): boolean {
+  return (error as { code?: unknown } | undefined)?.code === '55P03'
+}
+
 /** Whether a statement that failed may well succeed later: the server is away, or a lock or its own time was too long. */
 export function isPassing(error: unknown): boolean {
   return isDatabaseAway(error) || ['55P03', '57014', '40P01', '40001'].includes((error as { code?: string }).code ?? '')

@@ -4,7 +4,7 @@ import { canonical } from './canonical.js'
 import { UnreadablePayload, type PayloadKeys, type Sealed } from './payload-keys.js'
 import { replaced, sentence, taken, withoutError, type After, type Changes, type LogEntry } from './projection.js'
 import { isEnded, type CompensationRecord, type SagaRecord, type StepRecord } from './saga-record.js'
-import { isUnreadable, openDecision, sealDecision, secretsPlace } from './sealed-values.js'
+import { isUnreadable, openDecision, sealDecision, NO_SECRETS, secretsPlace } from './sealed-values.js'
 import { redacted, secretsIn } from './secrets.js'
 
 // What people decide of a saga that waits for them, as it changes the saga's record. Pure, like projection.ts.
@@ -106,7 +106,9 @@ export function afterDecision(
     isTaken: false,
     digest: keys.hash(canonical({ ...sent })),
   }
-  const secrets = added.length === 0 ? known.kept : [...known.kept, keys.hide(added, secretsPlace(sagaId))]
+  // The first are the input's, also if it has none: those of a decision that nobody can read any more are dropped.
+  const ofInput = known.kept.length > 0 ? known.kept : [NO_SECRETS]
+  const secrets = added.length === 0 ? known.kept : [...ofInput, keys.hide(added, secretsPlace(sagaId))]
   const made = { spent: stuck.attempts, decision: kept }
   const words = `${action} by ${actor}: ${reason}${sent.input === undefined ? '' : ' (with corrected input)'}`
   const service = record.fate === 'open' ? name : `COMPENSATE_${name}`

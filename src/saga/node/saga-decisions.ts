@@ -59,8 +59,10 @@ export class SagaDecisions {
    * Writes a call down with the sagas that wait on its step now, the oldest first. One without any is done. Again under the
    * same id, as after a lost answer, it changes nothing. With `expected` it is refused if it would match another number.
    */
-  write(order: DecisionsOrder & { expected?: number }): Promise<DecisionsAnswer> {
+  async write(order: DecisionsOrder & { expected?: number }): Promise<DecisionsAnswer> {
     const { decisionsId, filter, action, actor, perSecond, stopAfterFailures, expected } = order
+    // Here, for it may take a connection of its own.
+    await this.store.keys()
     return withTransaction(this.pool, async (tx): Promise<DecisionsAnswer> => {
       const { rows: matched } = await tx.query(
         `SELECT ${withSecrets}, coalesce((stuck #>> '{decision,number}')::integer, 0) AS decisions
@@ -77,7 +79,9 @@ export class SagaDecisions {
         const known = await read(tx, decisionsId)
         return known ? { kind: 'written', call: known } : { kind: 'refused', matching: matched.length }
       }
-      const secrets = [...new Set((await Promise.all(matched.map((saga) => this.store.secretsOf(saga)))).flat())]
+      const secrets = [
+        ...new Set((await Promise.all(matched.map((saga) => this.store.readableSecretsOf(saga)))).flat()),
+      ]
       const [reason, by] = [redacted(order.reason, secrets), redacted(actor, secrets)]
       await tx.query(
         `WITH call AS (

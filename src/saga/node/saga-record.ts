@@ -153,9 +153,19 @@ export function declaredSteps({ steps }: Pick<SagaRecord, 'steps'>): StepDeclara
   )
 }
 
-/** What the steps were given, secrets masked. */
+/** Of JSON, in all: an opening answers with them, beside the saga's own input. */
+const MOST_INPUTS = 200_000
+
+/** What the steps were given, secrets masked; not of all of them, if they are large together. */
 export function inputsOf({ steps }: Pick<SagaRecord, 'steps'>): StepInputs {
-  return Object.fromEntries(steps.flatMap(({ step, input }) => (input === undefined ? [] : [[step, input]])))
+  let left = MOST_INPUTS
+  return Object.fromEntries(
+    steps.flatMap(({ step, input }) => {
+      if (input === undefined) return []
+      left -= JSON.stringify(input).length
+      return left < 0 ? [] : [[step, input]]
+    }),
+  )
 }
 
 /** Whether the saga is past its point of no return. */

@@ -43,7 +43,7 @@ import {
   type Matched,
 } from './deciding.js'
 import { InstalledKeys } from './installation.js'
-import { PayloadKeys, SEALED, type Sealed } from './payload-keys.js'
+import { PayloadKeys, SEALED, UnreadablePayload, type Sealed } from './payload-keys.js'
 import {
   afterAttempt,
   afterClaim,
@@ -527,7 +527,8 @@ export class SagaStore {
    * open → completed, its nested sagas with it. A cancel that was acknowledged before wins, but for a saga past its point of
    * no return. A nested saga hands its undo over to its parent instead, and stays open.
    */
-  complete(sagaId: string, result: Json): Promise<CompletionClaim> {
+  async complete(sagaId: string, result: Json): Promise<CompletionClaim> {
+    const keys = await this.keys()
     return this.#change(sagaId, async (record, save, tx) => {
       if (isEnded(record)) {
         return { go: 'ended', ending: endingOf(record), endedAt: record.endedAt?.toISOString() }
@@ -540,7 +541,9 @@ export class SagaStore {
       }
       // Its nested sagas in the same transaction.
       if (!tx && hasNested(record)) throw new LockFirst()
-      const { changes, entries, endedAt } = afterCompletion(record, result)
+      // A row that an earlier version has written has none.
+      const secrets = record.secrets ?? hidden(sagaId, this.#known(record, keys), keys)
+      const { changes, entries, endedAt } = afterCompletion({ ...record, secrets }, result)
       await save(changes, entries)
       if (tx) await completeNested(tx, record, this.onLogged)
       return { go: 'ended', ending: { fate: 'completed', result }, endedAt: endedAt.toISOString() }
@@ -707,7 +710,7 @@ export class SagaStore {
     const keys = await this.keys()
     return this.#change(sagaId, async (record, save) => {
       if (isCancellable(record)) {
-        const secrets = this.#known(record, keys)
+        const secrets = this.#readable(record, keys)
         const [reason, actor] = [cancel.reason, cancel.actor].map((text) => redacted(text, secrets, [sagaId])) as [
           string,
           string,
@@ -756,6 +759,20 @@ export class SagaStore {
   /** The texts that must not stand in any message of the saga. */
   async secretsOf(record: WithSecrets): Promise<string[]> {
     return this.#known(record, await this.keys())
+  }
+
+  /** The same, as far as they can be read: nobody's cancel waits for a key that is gone. */
+  async readableSecretsOf(record: WithSecrets): Promise<string[]> {
+    return this.#readable(record, await this.keys())
+  }
+
+  #readable(record: WithSecrets, keys: PayloadKeys): string[] {
+    try {
+      return this.#known(record, keys)
+    } catch (error) {
+      if (error instanceof UnreadablePayload) return []
+      throw error
+    }
   }
 
   #known(record: WithSecrets, keys: PayloadKeys): string[] {

@@ -56,6 +56,9 @@ export function isUnreadable(sagaId: string, kept: KeptDecision, keys: PayloadKe
   return !canRead(() => openCorrection(sagaId, kept, keys))
 }
 
+/** Of an input without secrets, before those of decisions. It needs no key. */
+export const NO_SECRETS: Sealed = { keyId: '', sealed: '[]' }
+
 /** The texts that are secret, of each time that some became known. Throws where one of them can't be read. */
 export function openSecrets(sagaId: string, kept: readonly Sealed[], keys: PayloadKeys): string[] {
   return kept.flatMap((some) => keys.open(some, secretsPlace(sagaId)) as string[])

@@ -22,7 +22,7 @@ interface Reading {
 
 /**
  * Takes secrets out of a text: as they are, in another letter case, escaped for JSON or a URL, and of the digits in them
- * every 8 or more in a row, whatever separates them. Under that is a net, for what nobody has named: card numbers (13 to 19
+ * every 8 or more in a row, with up to ten signs that are no letters between two of them. Under that is a net, for what nobody has named: card numbers (13 to 19
  * digits that pass Luhn) and IBANs. `ids` stay as they are. The time it takes grows with the text as with the secrets.
  */
 export function redacted(text: string, secrets: readonly string[], ids: readonly string[] = []): string {
@@ -126,13 +126,9 @@ function unescaped(text: string): Reading {
     text: folded(read),
     start: (i) => starts[i] ?? text.length,
     end: (i) => ends[i] ?? text.length,
-    needle: (secret) =>
-      folded(secret.replace(/[\n\t\r]/g, (control) => LETTERS[control] ?? '').replace(/[\\+]/g, withoutEscape)),
+    needle: (secret) => folded(secret.replace(/[\n\t\r]/g, ' ').replace(/[\\+]/g, withoutEscape)),
   }
 }
-
-/** As JSON writes them, behind a backslash. */
-const LETTERS: Record<string, string> = { '\n': 'n', '\t': 't', '\r': 'r' }
 
 const withoutEscape = (sign: string) => (sign === '+' ? ' ' : '')
 
@@ -141,7 +137,10 @@ function unescapedAt(text: string, i: number): [units: string, length: number] {
   const sign = text.charAt(i)
   if (sign === '+') return [' ', 1]
   if (sign === '\\') {
-    const hex = text.charAt(i + 1).toLowerCase() === 'u' ? text.slice(i + 2, i + 6) : ''
+    const next = text.charAt(i + 1)
+    // Line ends and tabs, as JSON writes them.
+    if (next === 'n' || next === 't' || next === 'r') return [' ', 2]
+    const hex = next.toLowerCase() === 'u' ? text.slice(i + 2, i + 6) : ''
     return /^[\da-f]{4}$/i.test(hex) ? [String.fromCharCode(Number.parseInt(hex, 16)), 6] : ['', 1]
   }
   if (sign !== '%') return [sign, 1]
@@ -178,10 +177,10 @@ interface Run {
 
 function* runsOf(text: string): Generator<Run> {
   let run: Run = { digits: '', at: [] }
-  // Between two digits of a run are neither letters nor more than four signs.
+  // Between two digits of a run are neither letters nor more than ten signs.
   for (const { 0: digits, index } of text.matchAll(/\d+/g)) {
     const before = (run.at.at(-1) ?? -1) + 1
-    if (run.at.length > 0 && (index - before > 4 || /\p{L}/u.test(text.slice(before, index)))) {
+    if (run.at.length > 0 && (index - before > 10 || /\p{L}/u.test(text.slice(before, index)))) {
       yield run
       run = { digits: '', at: [] }
     }

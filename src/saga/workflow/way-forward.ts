@@ -1,7 +1,7 @@
 import { CancelledFailure, ContinueAsNew } from '@temporalio/workflow'
 import { toSagaError } from '../errors.js'
 import { bytesOf, checkedResult, MAX_JSON_BYTES } from '../result.js'
-import type { InvokeOrder, Json, RollbackCause, SagaError, StepDeclarations } from '../types.js'
+import type { InvokeOrder, Json, RollbackCause, RunSettings, SagaError, StepDeclarations } from '../types.js'
 import { SagaEnded } from './attention.js'
 import { invokePolicy, retriablePolicy } from '../policy.js'
 import { CompensationStack, pivotOf } from './compensation-stack.js'
@@ -25,6 +25,8 @@ export type CodeEnd =
 export class WayForward {
   readonly stack: CompensationStack
   #isPastPivot: boolean
+  /** Inputs have a largest size. */
+  readonly #isLimited: boolean
   #isPivotSettled = false
   #stoppedBy: RollbackCause | undefined
   /** Stops the calls. */
@@ -41,12 +43,13 @@ export class WayForward {
 
   constructor(
     private readonly run: Run,
-    { pastPivot }: { pastPivot: boolean },
+    { pastPivot, settings }: { pastPivot: boolean; settings: RunSettings },
     /** In workflow time, ms since 1970. */
     private readonly deadlineAt: number,
   ) {
     this.stack = new CompensationStack(run.steps)
     this.#isPastPivot = pastPivot
+    this.#isLimited = settings.version === 2
   }
 
   /** Ends the way forward, unless it is past its point of no return. The first cause counts. */
@@ -126,7 +129,7 @@ export class WayForward {
   #call(step: string, input: Json): Promise<Json | undefined> {
     if (this.#stoppedBy) return this.#fail(stoppedError(this.#stoppedBy))
     try {
-      const bytes = bytesOf(JSON.stringify(input ?? null))
+      const bytes = this.#isLimited ? bytesOf(JSON.stringify(input ?? null)) : 0
       if (bytes > MAX_JSON_BYTES) {
         throw new TypeError(`the input of step ${step} has ${bytes} bytes as JSON; ${MAX_JSON_BYTES} is the most`)
       }
