@@ -18,7 +18,7 @@ export interface Server {
   exited: Promise<Exit>
   /** Ends it cleanly, or by SIGKILL after some seconds. Safe to call at any time. */
   stop(): Promise<void>
-  /** Rejects where it runs and does not do its work; the signal gives the question up. Left out: whoever runs does. */
+  /** Rejects if the server runs and does not do its work. The signal ends the check. Without one, a server that runs counts as working. */
   check?(signal: AbortSignal): Promise<void>
 }
 

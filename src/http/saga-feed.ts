@@ -6,8 +6,8 @@ import { isInBulk, type SagaRecord } from '../saga/node/saga-record.js'
 import { CHANGES, readChange, type Standing } from '../saga/node/saga-row.js'
 
 /**
- * The connection is asked so often whether it is still there, and has so long to answer: one whose other end has gone without
- * a word, as behind a firewall that has forgotten it, would be silent for the two hours of TCP's own keep-alive.
+ * How often the connection is checked, and how long its answer may take. If its other end has gone without a word, such as
+ * after a firewall has dropped it, only TCP's own keep-alive would notice, after two hours.
  */
 const CHECK_MS = { every: 10_000, within: 5_000 }
 

@@ -122,7 +122,7 @@ function roundedIn(text: string, most: number): InputProblem[] {
   return problems
 }
 
-/** Behind the closing quote of the text that begins at `from`. */
+/** The place after the closing quote of the text that begins at `from`. */
 function endOfText(text: string, from: number): number {
   for (let end = text.indexOf('"', from + 1); ; end = text.indexOf('"', end + 1)) {
     let backslashes = 0

@@ -31,7 +31,7 @@ async function regularCalls(sagaId: string): Promise<string[]> {
   })
 }
 
-test.concurrent('calls are local in the workflow task that opened the saga', async () => {
+test.concurrent('calls are local in the process that opened the run', async () => {
   // On a busy machine the task may take so long that it is ended, and another one goes on.
   await until('a saga has ended in the task that opened it', async () => {
     const sagaId = await engine.start('plainSaga', {})

@@ -6,7 +6,7 @@ import { SagaTypes } from '../schemas/saga-types.js'
 const { type, steps } = createUserSaga
 const types = [{ type, steps: Object.entries(steps).map(([step, { kind, service }]) => ({ step, kind, service })) }]
 
-/** GET /saga-types: what is declared of each type, for whoever shows sagas or has them fail. */
+/** GET /saga-types: the declared steps of each type. The console and failure injection read them. */
 export const sagaTypeRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const schema = {
     tags: ['sagas'],
